@@ -1,0 +1,271 @@
+//! The image: all policy of one generation for this node, as one flat array of
+//! 32-bit words in host order. The compiler writes it, the kernel maps it, and
+//! this module is the only one that reads it. A look-up costs a fixed handful
+//! of loads, whatever the number of rules.
+//!
+//! ```text
+//! header            32 words, offsets below
+//! peers v4          16-8-4-4 trie: address -> peer word
+//! peers v6          nibble trie with skipped common prefix: address -> peer word
+//! protocols         256 words: protocol -> port class, or where to look it up
+//! subjects          16 words each: per direction flags, rows, levels
+//! rows              256-way tree over the peer class -> row
+//! row               16-way tree over the port class -> verdict index
+//! verdicts          2 words each: answer and flags, deciding rule
+//! ```
+//! Equal nodes of the trees are stored once, so identical rows and identical
+//! stretches of different rows cost nothing; memory is linear in the rules.
+//!
+//! All offsets are word indices from the start. A read outside the image gives
+//! 0, and verdict 0 is reserved to mean "broken image".
+
+use crate::{Address, Direction, verdict::Answer};
+
+/// The words of one generation, wherever they are kept.
+pub trait Image {
+    /// The word at an index; 0 when the index is outside.
+    fn word(&self, at: u32) -> u32;
+}
+
+/// First word of every image: "HFW1".
+pub const MAGIC: u32 = 0x4846_5731;
+
+/// Words in the header.
+pub const HEADER_WORDS: u32 = 32;
+
+/// Header: [`MAGIC`].
+pub const AT_MAGIC: u32 = 0;
+/// Header: [`crate::ABI_VERSION`].
+pub const AT_ABI: u32 = 1;
+/// Header: words in the whole image.
+pub const AT_WORDS: u32 = 2;
+/// Header: checksum over every other word (see [`checksum`]).
+pub const AT_CHECKSUM: u32 = 3;
+/// Header: number of the generation, counted by the daemon.
+pub const AT_GENERATION: u32 = 4;
+/// Header: offset of the IPv4 root, 65,536 peer words or node pointers.
+pub const AT_V4: u32 = 5;
+/// Header: the IPv6 root itself, a peer word or a node pointer.
+pub const AT_V6: u32 = 6;
+/// Header: offset of the protocol table.
+pub const AT_PROTOCOLS: u32 = 7;
+/// Header: offset of the first subject. Subject 0 is this host.
+pub const AT_SUBJECTS: u32 = 8;
+/// Header: number of subjects.
+pub const AT_N_SUBJECTS: u32 = 9;
+/// Header: offset of the verdicts.
+pub const AT_VERDICTS: u32 = 10;
+/// Header: number of verdicts, the reserved one included.
+pub const AT_N_VERDICTS: u32 = 11;
+/// Header: number of rules; rule ids are below it.
+pub const AT_N_RULES: u32 = 12;
+/// Header: number of peer classes.
+pub const AT_N_PEER_CLASSES: u32 = 13;
+/// Header: number of port classes.
+pub const AT_N_PORT_CLASSES: u32 = 14;
+
+/// Set in a trie word that is the offset of the next node; clear in a peer word.
+pub const POINTER: u32 = 1 << 31;
+/// Peer word: an address of this host.
+pub const LOCAL: u32 = 1 << 30;
+/// Peer word: an address known to belong to another machine or to a pod.
+pub const ELSEWHERE: u32 = 1 << 29;
+/// Peer word: the bits of the peer class.
+pub const CLASS: u32 = (1 << 24) - 1;
+/// Offset bits of a [`POINTER`] or [`PORTS`]/[`TYPES`] word.
+pub const OFFSET: u32 = (1 << 29) - 1;
+
+/// Words of an IPv6 trie node: branch position in nibbles, peer word on
+/// mismatch, the 128 bits of the prefix in four words, two spare, 16 children.
+pub const V6_NODE_WORDS: u32 = 24;
+/// IPv6 node: index of the nibble (0..=31) that selects the child.
+pub const V6_POSITION: u32 = 0;
+/// IPv6 node: the peer word of addresses that do not share the prefix.
+pub const V6_MISMATCH: u32 = 1;
+/// IPv6 node: the prefix, most significant word first, zero from the position on.
+pub const V6_PREFIX: u32 = 2;
+/// IPv6 node: the first of 16 children.
+pub const V6_CHILDREN: u32 = 8;
+/// A nibble trie over 128 bits has at most this many nodes on a path.
+const V6_DEPTH: u32 = 32;
+
+/// Protocol word: offset of 256 page offsets, each page 256 port classes.
+pub const PORTS: u32 = 1 << 31;
+/// Protocol word: offset of 256 port classes, one for each ICMP type.
+pub const TYPES: u32 = 1 << 30;
+
+/// Words of a subject: 8 for ingress, then 8 for egress.
+pub const SUBJECT_WORDS: u32 = 16;
+/// Subject, per direction: flags.
+pub const SUBJECT_FLAGS: u32 = 0;
+/// Subject, per direction: offset of the root of the rows.
+pub const SUBJECT_ROWS: u32 = 1;
+/// Subject, per direction: levels of the rows tree, 1 to [`MAX_ROWS_LEVELS`].
+pub const SUBJECT_ROWS_LEVELS: u32 = 2;
+/// Subject, per direction: levels of each row, 1 to [`MAX_ROW_LEVELS`].
+pub const SUBJECT_ROW_LEVELS: u32 = 3;
+
+/// Subject flag: a rule selects this subject here; without it all is allowed.
+pub const IN_FORCE: u32 = 1;
+
+/// 256 ways a level reach 2^24 peer classes.
+pub const MAX_ROWS_LEVELS: u32 = 3;
+/// 16 ways a level reach 65,536 port classes.
+pub const MAX_ROW_LEVELS: u32 = 4;
+
+/// Words of a verdict: answer (low byte, see [`Answer`]) and flags, then rule.
+pub const VERDICT_WORDS: u32 = 2;
+/// Second word of a verdict that no rule decided.
+pub const NO_RULE: u32 = u32::MAX;
+
+/// The peer word of an address.
+#[inline(always)]
+pub fn peer<I: Image>(image: &I, address: &Address) -> u32 {
+    if address.is_v4() { peer_v4(image, address.low32()) } else { peer_v6(image, address) }
+}
+
+#[inline(always)]
+fn peer_v4<I: Image>(image: &I, address: u32) -> u32 {
+    let mut word = image.word(image.word(AT_V4).wrapping_add(address >> 16));
+    if word & POINTER != 0 {
+        word = image.word((word & OFFSET).wrapping_add((address >> 8) & 0xff));
+    }
+    if word & POINTER != 0 {
+        word = image.word((word & OFFSET).wrapping_add((address >> 4) & 0xf));
+    }
+    if word & POINTER != 0 {
+        word = image.word((word & OFFSET).wrapping_add(address & 0xf));
+    }
+    word
+}
+
+#[inline(always)]
+fn peer_v6<I: Image>(image: &I, address: &Address) -> u32 {
+    let mut word = image.word(AT_V6);
+    let mut depth = 0;
+    while depth < V6_DEPTH {
+        if word & POINTER == 0 {
+            return word;
+        }
+        let node = word & OFFSET;
+        let position = image.word(node) & 31;
+        let prefix = Address::v6([
+            image.word(node.wrapping_add(V6_PREFIX)),
+            image.word(node.wrapping_add(V6_PREFIX + 1)),
+            image.word(node.wrapping_add(V6_PREFIX + 2)),
+            image.word(node.wrapping_add(V6_PREFIX + 3)),
+        ]);
+        let (high_mask, low_mask) = nibble_mask(position);
+        if (address.high ^ prefix.high) & high_mask != 0
+            || (address.low ^ prefix.low) & low_mask != 0
+        {
+            return image.word(node.wrapping_add(V6_MISMATCH));
+        }
+        let child = nibble(address, position);
+        word = image.word(node.wrapping_add(V6_CHILDREN).wrapping_add(child));
+        depth += 1;
+    }
+    word
+}
+
+/// Masks of the first `position` nibbles (0..=31) over the two halves.
+#[inline(always)]
+pub const fn nibble_mask(position: u32) -> (u64, u64) {
+    // Shifts stay below 64: the checked forms would cost branches.
+    let inside = (position & 15) * 4;
+    let part = !(u64::MAX >> inside);
+    if position < 16 { (part, 0) } else { (u64::MAX, part) }
+}
+
+/// The nibble (0..=15) of an address at a position (0..=31) from the left.
+#[inline(always)]
+pub const fn nibble(address: &Address, position: u32) -> u32 {
+    let half = if position < 16 { address.high } else { address.low };
+    #[expect(clippy::as_conversions, reason = "four bits remain")]
+    {
+        ((half >> (60 - (position & 15) * 4)) & 15) as u32
+    }
+}
+
+/// The port class of a protocol and, where it has them, a port or an ICMP type.
+#[inline(always)]
+pub fn port_class<I: Image>(image: &I, protocol: u8, port_or_type: u16) -> u32 {
+    let word = image.word(image.word(AT_PROTOCOLS).wrapping_add(u32::from(protocol)));
+    let selector = u32::from(port_or_type);
+    if word & PORTS != 0 {
+        let page = image.word((word & OFFSET).wrapping_add(selector >> 8));
+        return image.word(page.wrapping_add(selector & 0xff));
+    }
+    if word & TYPES != 0 {
+        return image.word((word & OFFSET).wrapping_add(selector & 0xff));
+    }
+    word
+}
+
+/// Where a subject's words of one direction start.
+#[inline(always)]
+pub fn subject<I: Image>(image: &I, subject: u32, direction: Direction) -> u32 {
+    let base = image.word(AT_SUBJECTS).wrapping_add(subject.wrapping_mul(SUBJECT_WORDS));
+    match direction {
+        Direction::Ingress => base,
+        Direction::Egress => base.wrapping_add(SUBJECT_WORDS / 2),
+    }
+}
+
+/// True when a rule selects the subject in this direction (`subject` as given
+/// by [`subject`]).
+#[inline(always)]
+pub fn in_force<I: Image>(image: &I, subject: u32) -> bool {
+    image.word(subject.wrapping_add(SUBJECT_FLAGS)) & IN_FORCE != 0
+}
+
+/// What the image says of one peer class and port class: `(verdict index,
+/// answer, deciding rule or NO_RULE)`.
+#[inline(always)]
+pub fn ask<I: Image>(
+    image: &I,
+    subject: u32,
+    peer_class: u32,
+    port_class: u32,
+) -> (u32, Answer, u32) {
+    let rows_levels = image.word(subject.wrapping_add(SUBJECT_ROWS_LEVELS));
+    let row_levels = image.word(subject.wrapping_add(SUBJECT_ROW_LEVELS));
+    let mut node = image.word(subject.wrapping_add(SUBJECT_ROWS));
+    let mut level = 0;
+    while level < MAX_ROWS_LEVELS {
+        let shift = MAX_ROWS_LEVELS - 1 - level;
+        if shift < rows_levels {
+            node = image.word(node.wrapping_add((peer_class >> (shift * 8)) & 0xff));
+        }
+        level += 1;
+    }
+    level = 0;
+    while level < MAX_ROW_LEVELS {
+        let shift = MAX_ROW_LEVELS - 1 - level;
+        if shift < row_levels {
+            node = image.word(node.wrapping_add((port_class >> (shift * 4)) & 0xf));
+        }
+        level += 1;
+    }
+    let verdict = image.word(AT_VERDICTS).wrapping_add(node.wrapping_mul(VERDICT_WORDS));
+    (node, Answer::from_word(image.word(verdict)), image.word(verdict.wrapping_add(1)))
+}
+
+/// FNV-1a over every word but the checksum itself.
+pub fn checksum(words: &[u32]) -> u32 {
+    let mut sum: u32 = 0x811c_9dc5;
+    for (index, word) in words.iter().enumerate() {
+        #[expect(clippy::as_conversions, reason = "a small constant index")]
+        if index != AT_CHECKSUM as usize {
+            sum = (sum ^ word).wrapping_mul(0x0100_0193);
+        }
+    }
+    sum
+}
+
+impl Image for &[u32] {
+    #[inline(always)]
+    fn word(&self, at: u32) -> u32 {
+        usize::try_from(at).ok().and_then(|at| self.get(at)).copied().unwrap_or(0)
+    }
+}
