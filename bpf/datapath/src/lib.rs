@@ -1,16 +1,40 @@
 //! What a packet's fate is: one source, compiled for the kernel and for user
-//! space.
+//! space. It parses a packet, asks the image of the generation in force, and,
+//! where the image says no, whether the packet answers something this host
+//! started. It knows no maps, no files, no clock and no YAML: every question to
+//! the outside goes through the traits [`Packet`], [`Image`] and [`Tables`].
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(clippy::as_conversions)]
+
+#[cfg(any(test, feature = "model"))]
+extern crate std;
 
 pub mod address;
-pub mod control_word;
+pub mod packet;
+
 pub mod image;
 pub mod verdict;
 
+pub mod control_word;
+pub mod flow;
+pub mod tables;
+
+pub mod icmp;
+pub mod judge;
+pub mod parse;
+pub mod report;
+
+#[cfg(any(test, feature = "model"))]
+pub mod model;
+
 pub use crate::{
     address::{Address, Be16, Be32},
+    flow::{FlowEntry, FlowKey},
     image::Image,
+    judge::{Direction, judge},
+    packet::{Facts, Packet},
+    tables::Tables,
     verdict::{Action, Reason, Verdict},
 };
 
@@ -18,13 +42,3 @@ pub use crate::{
 /// values, event record, control word. A pinned state of another version is
 /// replaced, never read.
 pub const ABI_VERSION: u32 = 1;
-
-/// Which way a packet goes, as the host sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Direction {
-    /// Towards this host.
-    Ingress = 0,
-    /// From this host.
-    Egress = 1,
-}

@@ -1,0 +1,130 @@
+//! A flow as this host sees it, and what the connection tables keep of it.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{
+    Address,
+    icmp::{self, Kind},
+    parse::{Network, Upper, protocol},
+};
+
+/// Both ends of a flow, from the host's side. For ICMP echo the identifier
+/// stands in the place of the local port; other protocols have no ports.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+#[repr(C)]
+pub struct FlowKey {
+    /// The host's address.
+    pub local: Address,
+    /// The other end.
+    pub remote: Address,
+    /// The host's port.
+    pub local_port: u16,
+    /// The other end's port.
+    pub remote_port: u16,
+    /// Protocol number.
+    pub protocol: u8,
+    /// Zero: the key has no padding.
+    pub zero: [u8; 3],
+}
+
+impl FlowKey {
+    /// The flow of a packet for this host.
+    #[inline(always)]
+    pub fn received(network: &Network, upper: &Upper) -> Self {
+        Self::new(network.destination, network.source, upper, upper.port, upper.source_port)
+    }
+
+    /// The flow of a packet from this host.
+    #[inline(always)]
+    pub fn sent(network: &Network, upper: &Upper) -> Self {
+        Self::new(network.source, network.destination, upper, upper.source_port, upper.port)
+    }
+
+    #[inline(always)]
+    fn new(
+        local: Address,
+        remote: Address,
+        upper: &Upper,
+        local_port: u16,
+        remote_port: u16,
+    ) -> Self {
+        let (local_port, remote_port) = match icmp::kind(upper) {
+            Kind::EchoRequest | Kind::EchoReply => (upper.source_port, 0),
+            Kind::Error | Kind::Neighbour | Kind::Essential | Kind::Forbidden => (0, 0),
+            Kind::Ordinary => match upper.protocol {
+                protocol::TCP | protocol::UDP | protocol::SCTP => (local_port, remote_port),
+                _ => (0, 0),
+            },
+        };
+        Self { local, remote, local_port, remote_port, protocol: upper.protocol, zero: [0; 3] }
+    }
+}
+
+/// What a connection table keeps of a flow.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct FlowEntry {
+    /// Generation that last admitted the flow.
+    pub generation: u32,
+    /// When it was last seen, in the clock of [`crate::Tables::now_s`]; 0 in
+    /// [`FlowEntry::NONE`] only.
+    pub last_s: u32,
+    /// When it was first seen, same clock.
+    pub first_s: u32,
+    /// [`FORWARDED`] or 0.
+    pub flags: u32,
+}
+
+/// Entry flag: masqueraded through this host, so its egress policy does not
+/// apply.
+pub const FORWARDED: u32 = 1;
+
+impl FlowEntry {
+    /// Not in the table. A plain number instead of an `Option`: the kernel's
+    /// verifier follows it better.
+    pub const NONE: Self = Self { generation: 0, last_s: 0, first_s: 0, flags: 0 };
+
+    /// True for an entry that was seen within the idle limit of its protocol.
+    #[inline(always)]
+    pub fn is_live(&self, protocol: u8, now_s: u32) -> bool {
+        self.last_s != 0 && now_s.wrapping_sub(self.last_s) < idle_limit_s(protocol)
+    }
+}
+
+/// Seconds without a packet after which an entry no longer counts. TCP: the
+/// reference's 8,000 s (host-behaviour clause A5.7); a longer silence is healed
+/// by the socket.
+#[inline(always)]
+pub const fn idle_limit_s(protocol: u8) -> u32 {
+    match protocol {
+        protocol::TCP => 8_000,
+        protocol::UDP => 180,
+        protocol::ICMP | protocol::ICMPV6 => 60,
+        _ => 600,
+    }
+}
+
+/// Which connection table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    /// Flows that this host, or a container masqueraded by it, has opened.
+    Own,
+    /// Inbound flows that policy admitted; kept only while egress is in force.
+    /// A table of its own, so that an inbound flood evicts nothing of ours.
+    Admitted,
+}

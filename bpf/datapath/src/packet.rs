@@ -1,0 +1,39 @@
+//! What the data path needs to see of a packet: its bytes, and the few facts
+//! that the kernel keeps beside them.
+
+use zerocopy::FromBytes;
+
+/// What the kernel knows beside the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// What the first byte belongs to.
+    pub layer: Layer,
+    /// VLAN id that the device has taken out of the frame; 0 when there is
+    /// none, or when the tag carries a priority only (IEEE 802.1Q).
+    pub vlan: u16,
+    /// Egress: the packet came in through a device, so another host or a pod
+    /// sent it. Ingress: always false.
+    pub forwarded: bool,
+}
+
+/// What the first byte of a device's packets belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// An Ethernet header.
+    Ethernet,
+    /// An IP header: tun, WireGuard, IPIP, GRE.
+    Ip,
+}
+
+/// Offsets at or above this are never read: a header chain that long is refused.
+pub const MAX_OFFSET: u32 = 960;
+
+/// A packet under judgement.
+pub trait Packet {
+    /// The facts beside the bytes.
+    fn facts(&self) -> Facts;
+
+    /// A header at an offset in bytes (below [`MAX_OFFSET`]), or `None` when it
+    /// does not lie wholly inside the packet.
+    fn read<H: FromBytes + Copy>(&self, offset: u32) -> Option<H>;
+}

@@ -1,0 +1,334 @@
+//! From bytes to the tuple that policy is about: frame, addresses, then the
+//! upper layer. Each step is taken only when the one before did not settle the
+//! packet's fate, and every loop has a constant bound.
+
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+use crate::{
+    Address, Be16, Be32, Packet, Reason,
+    packet::{Layer, MAX_OFFSET},
+};
+
+/// Protocol numbers (IANA) that the data path treats by name.
+pub mod protocol {
+    /// ICMP for IPv4.
+    pub const ICMP: u8 = 1;
+    /// Transmission Control Protocol.
+    pub const TCP: u8 = 6;
+    /// User Datagram Protocol.
+    pub const UDP: u8 = 17;
+    /// ICMP for IPv6.
+    pub const ICMPV6: u8 = 58;
+    /// Stream Control Transmission Protocol.
+    pub const SCTP: u8 = 132;
+
+    pub(super) const HOP_BY_HOP: u8 = 0;
+    pub(super) const ROUTING: u8 = 43;
+    pub(super) const FRAGMENT: u8 = 44;
+    pub(super) const AUTHENTICATION: u8 = 51;
+    pub(super) const NO_NEXT: u8 = 59;
+    pub(super) const DESTINATION: u8 = 60;
+}
+
+/// TCP flag bits as they stand in byte 13 of the header.
+pub const TCP_SYN: u8 = 0x02;
+/// See [`TCP_SYN`].
+pub const TCP_ACK: u8 = 0x10;
+
+const ETHERTYPE_V4: u16 = 0x0800;
+const ETHERTYPE_V6: u16 = 0x86dd;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_QINQ: u16 = 0x88a8;
+
+/// Extension headers that are followed before the packet is refused.
+pub const MAX_EXTENSIONS: u32 = 8;
+
+/// A packet quoted by an ICMP error must start below this offset.
+pub const MAX_QUOTE_OFFSET: u32 = MAX_OFFSET - 64;
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// An IPv4 header at this offset.
+    V4(u32),
+    /// An IPv6 header at this offset.
+    V6(u32),
+    /// Something else: not for a host policy to judge.
+    NotIp,
+    /// A frame of a VLAN: its own device judges it.
+    Tagged,
+    /// Too short for its own headers.
+    Cut,
+}
+
+/// Looks below the IP header.
+#[inline(always)]
+pub fn frame<P: Packet>(packet: &P) -> Frame {
+    let facts = packet.facts();
+    if facts.vlan != 0 {
+        return Frame::Tagged;
+    }
+    if matches!(facts.layer, Layer::Ip) {
+        return match packet.read::<u8>(0) {
+            Some(byte) if byte >> 4 == 4 => Frame::V4(0),
+            Some(byte) if byte >> 4 == 6 => Frame::V6(0),
+            Some(_) => Frame::NotIp,
+            None => Frame::Cut,
+        };
+    }
+    let Some(outer) = packet.read::<Be16>(12) else { return Frame::Cut };
+    match outer.host() {
+        ETHERTYPE_V4 => Frame::V4(14),
+        ETHERTYPE_V6 => Frame::V6(14),
+        ETHERTYPE_VLAN | ETHERTYPE_QINQ => tagged(packet),
+        _ => Frame::NotIp,
+    }
+}
+
+/// A frame whose tag the device left in the bytes. A tag with VLAN id 0 carries
+/// a priority only and the frame belongs to this device; one such tag is
+/// followed.
+#[inline(always)]
+fn tagged<P: Packet>(packet: &P) -> Frame {
+    let (Some(tag), Some(inner)) = (packet.read::<Be16>(14), packet.read::<Be16>(16)) else {
+        return Frame::Cut;
+    };
+    if tag.host() & 0x0fff != 0 {
+        return Frame::Tagged;
+    }
+    match inner.host() {
+        ETHERTYPE_V4 => Frame::V4(18),
+        ETHERTYPE_V6 => Frame::V6(18),
+        ETHERTYPE_VLAN | ETHERTYPE_QINQ => Frame::Tagged,
+        _ => Frame::NotIp,
+    }
+}
+
+/// RFC 791 section 3.1.
+#[derive(Clone, Copy, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct V4Header {
+    version_length: u8,
+    service: u8,
+    total_length: Be16,
+    identification: Be16,
+    fragment: Be16,
+    time_to_live: u8,
+    protocol: u8,
+    checksum: Be16,
+    source: Be32,
+    destination: Be32,
+}
+
+/// RFC 8200 section 3.
+#[derive(Clone, Copy, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct V6Header {
+    version_class_flow: Be32,
+    payload_length: Be16,
+    next_header: u8,
+    hop_limit: u8,
+    source: [Be32; 4],
+    destination: [Be32; 4],
+}
+
+/// The part of an IP header that says who talks to whom, and where to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Sender.
+    pub source: Address,
+    /// Receiver.
+    pub destination: Address,
+    /// IPv4 protocol, or the first next-header value of IPv6.
+    pub next: u8,
+    /// Time to live, or hop limit.
+    pub hop_limit: u8,
+    /// IPv4: the fragment field (RFC 791: flags and offset in 8 bytes). IPv6: 0.
+    pub fragment: u16,
+    /// Offset of what follows this header, in bytes from the packet's start.
+    pub after: u32,
+    /// True for IPv6.
+    pub v6: bool,
+}
+
+/// Reads the IPv4 header at an offset.
+#[inline(always)]
+pub fn v4<P: Packet>(packet: &P, offset: u32) -> Option<Network> {
+    let header = packet.read::<V4Header>(offset)?;
+    let length = u32::from(header.version_length & 0xf) * 4;
+    if header.version_length >> 4 != 4
+        || length < 20
+        || u32::from(header.total_length.host()) < length
+    {
+        return None;
+    }
+    Some(Network {
+        source: Address::v4(header.source.host()),
+        destination: Address::v4(header.destination.host()),
+        next: header.protocol,
+        hop_limit: header.time_to_live,
+        fragment: header.fragment.host(),
+        after: offset.wrapping_add(length),
+        v6: false,
+    })
+}
+
+/// Reads the IPv6 header at an offset.
+#[inline(always)]
+pub fn v6<P: Packet>(packet: &P, offset: u32) -> Option<Network> {
+    let header = packet.read::<V6Header>(offset)?;
+    if header.version_class_flow.host() >> 28 != 6 {
+        return None;
+    }
+    Some(Network {
+        source: Address::v6(host_words(header.source)),
+        destination: Address::v6(host_words(header.destination)),
+        next: header.next_header,
+        hop_limit: header.hop_limit,
+        fragment: 0,
+        after: offset.wrapping_add(40),
+        v6: true,
+    })
+}
+
+#[inline(always)]
+fn host_words(words: [Be32; 4]) -> [u32; 4] {
+    [words[0].host(), words[1].host(), words[2].host(), words[3].host()]
+}
+
+/// Where in its datagram a packet stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Fragment {
+    /// Not fragmented.
+    Whole = 0,
+    /// The fragment that carries the upper-layer header.
+    First = 1,
+    /// Any other: it has no ports.
+    Later = 2,
+}
+
+/// The upper layer of a packet, as policy sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upper {
+    /// Protocol number (IANA).
+    pub protocol: u8,
+    /// Fragment position.
+    pub fragment: Fragment,
+    /// Byte 13 of a TCP header, otherwise 0.
+    pub tcp_flags: u8,
+    /// Code of an ICMP message, otherwise 0.
+    pub icmp_code: u8,
+    /// Source port; the identifier of an ICMP echo; otherwise 0.
+    pub source_port: u16,
+    /// Destination port; the type of an ICMP message; otherwise 0.
+    pub port: u16,
+    /// Offset of the upper-layer header in bytes.
+    pub offset: u32,
+}
+
+/// How much of the upper layer can be expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The packet itself.
+    Packet,
+    /// A packet quoted by an ICMP error: eight bytes are all that is promised
+    /// (RFC 792), so a TCP header has no flags.
+    Quoted,
+}
+
+/// Follows extension headers and reads ports, flags or the ICMP type.
+///
+/// # Errors
+/// The reason to refuse: a cut header, a chain that is too long, a type 0
+/// routing header, a fragment that starts inside the TCP header.
+#[inline(always)]
+pub fn upper<P: Packet>(packet: &P, network: &Network, depth: Depth) -> Result<Upper, Reason> {
+    let mut protocol = network.next;
+    let mut offset = network.after;
+    let mut place = u32::from(network.fragment & 0x1fff);
+    let mut more = network.fragment & 0x2000 != 0;
+    if network.v6 {
+        let mut count = 0;
+        loop {
+            match protocol {
+                protocol::HOP_BY_HOP | protocol::DESTINATION | protocol::ROUTING => {
+                    let Some(head) = packet.read::<[u8; 4]>(offset) else {
+                        return Err(Reason::Malformed);
+                    };
+                    // RFC 5095: type 0 lets a sender bounce traffic.
+                    if protocol == protocol::ROUTING && head[2] == 0 {
+                        return Err(Reason::RoutingHeader);
+                    }
+                    protocol = head[0];
+                    offset = offset.wrapping_add((u32::from(head[1]) + 1) * 8);
+                }
+                protocol::AUTHENTICATION => {
+                    let Some(head) = packet.read::<[u8; 2]>(offset) else {
+                        return Err(Reason::Malformed);
+                    };
+                    protocol = head[0];
+                    // RFC 4302 section 2.2: in words of four bytes, minus two.
+                    offset = offset.wrapping_add((u32::from(head[1]) + 2) * 4);
+                }
+                protocol::FRAGMENT => {
+                    let Some(head) = packet.read::<[Be16; 2]>(offset) else {
+                        return Err(Reason::Malformed);
+                    };
+                    protocol = u8::try_from(head[0].host() >> 8).unwrap_or(0);
+                    place = u32::from(head[1].host() >> 3);
+                    more = head[1].host() & 1 != 0;
+                    offset = offset.wrapping_add(8);
+                    if place != 0 {
+                        break;
+                    }
+                }
+                protocol::NO_NEXT => return Err(Reason::Extensions),
+                _ => break,
+            }
+            count += 1;
+            if count > MAX_EXTENSIONS || offset >= MAX_OFFSET {
+                return Err(Reason::Extensions);
+            }
+        }
+    }
+    let fragment = match (place, more) {
+        (0, false) => Fragment::Whole,
+        (0, true) => Fragment::First,
+        _ => Fragment::Later,
+    };
+    let mut upper =
+        Upper { protocol, fragment, tcp_flags: 0, icmp_code: 0, source_port: 0, port: 0, offset };
+    if matches!(fragment, Fragment::Later) {
+        // Offset 1 (eight bytes) would rewrite the flags of the first fragment.
+        if protocol == protocol::TCP && place == 1 {
+            return Err(Reason::TinyFragment);
+        }
+        return Ok(upper);
+    }
+    match protocol {
+        protocol::TCP | protocol::UDP | protocol::SCTP => {
+            let Some(ports) = packet.read::<[Be16; 2]>(offset) else {
+                return Err(Reason::Malformed);
+            };
+            upper.source_port = ports[0].host();
+            upper.port = ports[1].host();
+            if protocol == protocol::TCP && matches!(depth, Depth::Packet) {
+                let Some(flags) = packet.read::<u8>(offset.wrapping_add(13)) else {
+                    return Err(Reason::Malformed);
+                };
+                upper.tcp_flags = flags;
+            }
+        }
+        protocol::ICMP | protocol::ICMPV6 => {
+            let Some(head) = packet.read::<[Be16; 4]>(offset) else {
+                return Err(Reason::Malformed);
+            };
+            upper.port = head[0].host() >> 8;
+            upper.icmp_code = u8::try_from(head[0].host() & 0xff).unwrap_or(0);
+            upper.source_port = head[2].host();
+        }
+        _ => {}
+    }
+    Ok(upper)
+}
