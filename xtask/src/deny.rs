@@ -1,0 +1,16 @@
+//! Checks the dependencies against `deny.toml`.
+//!
+//! Installs nothing: building cargo-deny takes minutes, so setup does it only
+//! when asked.
+
+use anyhow::bail;
+
+use crate::run;
+
+/// Runs cargo-deny where it is installed.
+pub(crate) fn run() -> anyhow::Result<()> {
+    if run::find_program("cargo-deny").is_none() {
+        bail!("cargo-deny is not installed: run `cargo xtask setup --with-deny`");
+    }
+    run::shown(&mut run::cargo(&["deny", "check"]))
+}
