@@ -55,7 +55,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         &["hostfw-datapath", "hostfw-policy", "hostfw-daemon"],
         &["anyhow", "aya", "libc", "proptest", "zerocopy"],
     ),
-    ("hostfw-scenario", &["hostfw-api"], &["anyhow", "libc", "serde_json"]),
+    ("hostfw-scenario", &["hostfw-api"], &["anyhow", "libc", "serde", "serde_json"]),
     ("xtask", &[], &["anyhow", "clap"]),
 ];
 

@@ -1,0 +1,180 @@
+//! The few system calls that the standard library does not offer, each behind a
+//! safe function. What they are used for is not known here.
+
+use std::{
+    ffi::{CStr, CString},
+    fs::File,
+    io,
+    mem::{size_of, zeroed},
+    net::IpAddr,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+    time::Duration,
+};
+
+/// Moves the calling thread into a network namespace.
+pub(crate) fn enter_network(namespace: &File) -> io::Result<()> {
+    // SAFETY: setns takes a descriptor, which the borrow keeps open, and a flag.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
+}
+
+/// Gives the calling thread mounts of its own, invisible to everybody else.
+pub(crate) fn own_mounts() -> io::Result<()> {
+    // SAFETY: unshare takes flags only.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    let flags = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: the target is a C string; the other pointers may be null for this
+    // combination of flags (mount(2)).
+    check(unsafe {
+        libc::mount(std::ptr::null(), c"/".as_ptr(), std::ptr::null(), flags, std::ptr::null())
+    })
+}
+
+/// Mounts a fresh file system that needs no device.
+pub(crate) fn mount(kind: &CStr, target: &CStr) -> io::Result<()> {
+    // SAFETY: all three strings are C strings; no data is passed.
+    check(unsafe {
+        libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, std::ptr::null())
+    })
+}
+
+/// Makes a folder; usable between fork and exec, where nothing is allocated.
+pub(crate) fn make_folder(path: &CStr) -> io::Result<()> {
+    // SAFETY: the path is a C string.
+    check(unsafe { libc::mkdir(path.as_ptr(), 0o755) })
+}
+
+/// Takes a mount away, even when something in it is still open.
+pub(crate) fn unmount(target: &Path) -> io::Result<()> {
+    let target = c_path(target)?;
+    // SAFETY: the target is a C string.
+    check(unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) })
+}
+
+/// Makes the calling process die with the thread that started it.
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    // SAFETY: prctl with this option takes a signal number.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })
+}
+
+/// Sends a signal to a process.
+pub(crate) fn signal(process: u32, signal: i32) -> io::Result<()> {
+    let process = libc::pid_t::try_from(process).map_err(io::Error::other)?;
+    // SAFETY: kill takes numbers only.
+    check(unsafe { libc::kill(process, signal) })
+}
+
+/// Opens a socket of any kind.
+pub(crate) fn socket(domain: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+    // SAFETY: socket takes numbers only.
+    let descriptor = unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) };
+    check(descriptor)?;
+    // SAFETY: the descriptor is new and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Binds a packet socket to one device and one protocol.
+pub(crate) fn bind_to_device(socket: &OwnedFd, ifindex: u32, protocol: u16) -> io::Result<()> {
+    // SAFETY: all-zero is a valid value of this plain structure.
+    let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = protocol.to_be();
+    address.sll_ifindex = i32::try_from(ifindex).map_err(io::Error::other)?;
+    // SAFETY: the pointer and the length are those of a live structure of the
+    // family that the socket has.
+    check(unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            std::ptr::from_ref(&address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    })
+}
+
+/// Sends on a bound or connected socket.
+pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are those of a live slice.
+    let n = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+    usize::try_from(n).map_err(|_negative| io::Error::last_os_error())
+}
+
+/// Sends to an IP address from a raw socket.
+pub(crate) fn send_to(socket: &OwnedFd, bytes: &[u8], destination: IpAddr) -> io::Result<usize> {
+    // SAFETY: all-zero is a valid value of these plain structures.
+    let (mut v4, mut v6): (libc::sockaddr_in, libc::sockaddr_in6) = unsafe { (zeroed(), zeroed()) };
+    let (address, length): (*const libc::sockaddr, usize) = match destination {
+        IpAddr::V4(ip) => {
+            v4.sin_family = libc::AF_INET as u16;
+            v4.sin_addr.s_addr = u32::from_ne_bytes(ip.octets());
+            (std::ptr::from_ref(&v4).cast(), size_of::<libc::sockaddr_in>())
+        }
+        IpAddr::V6(ip) => {
+            v6.sin6_family = libc::AF_INET6 as u16;
+            v6.sin6_addr.s6_addr = ip.octets();
+            (std::ptr::from_ref(&v6).cast(), size_of::<libc::sockaddr_in6>())
+        }
+    };
+    // SAFETY: the slice is live, and the address points to one of the two
+    // structures above with its own length.
+    let n = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            0,
+            address,
+            length as libc::socklen_t,
+        )
+    };
+    usize::try_from(n).map_err(|_negative| io::Error::last_os_error())
+}
+
+/// True when there is something to read before the time is over.
+pub(crate) fn readable(descriptor: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+    let mut wait = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let limit_ms = i32::try_from(limit.as_millis()).map_err(io::Error::other)?;
+    // SAFETY: one live structure is passed with the count 1.
+    let ready = unsafe { libc::poll(&raw mut wait, 1, limit_ms) };
+    check(ready)?;
+    Ok(ready > 0)
+}
+
+/// Receives what is there, or nothing when nothing comes within the time.
+pub(crate) fn receive(
+    socket: &OwnedFd,
+    buffer: &mut [u8],
+    limit: Duration,
+) -> io::Result<Option<usize>> {
+    if !readable(socket.as_fd(), limit)? {
+        return Ok(None);
+    }
+    // SAFETY: pointer and length are those of a live slice.
+    let n = unsafe {
+        libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT)
+    };
+    usize::try_from(n).map(Some).map_err(|_negative| io::Error::last_os_error())
+}
+
+/// Turns an open `/dev/net/tun` into the named device without Ethernet headers.
+pub(crate) fn name_tun(device: &File, name: &str) -> io::Result<()> {
+    // SAFETY: all-zero is a valid value of this plain structure.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: TUNSETIFF reads and writes one ifreq, which is live.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })
+}
+
+fn check(result: i32) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A path as the kernel wants it.
+pub(crate) fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
+}
