@@ -1,6 +1,7 @@
 //! What the daemon and the command say to each other: the paths of the local
-//! API and the types of its JSON. Types only: how a report comes about, how it
-//! travels and how it is shown is not known here.
+//! API and the types of its JSON, with those that `hostfw policy -o json`
+//! prints. Types only: how a report comes about, how it travels and how it is
+//! shown is not known here.
 //!
 //! The transport is HTTP/1.1 over a Unix socket. An answer with status 200
 //! carries the report of its path; any other status carries an [`ApiError`].
@@ -19,12 +20,17 @@ mod connections;
 
 mod audit;
 
+mod offline;
+
 use serde::{Deserialize, Serialize};
 
 pub use crate::{
     audit::{AuditMode, AuditReport, AuditRequest, AuditSource, AuditState, DeniedFlow},
     connections::{Connection, ConnectionsReport, OpenedBy},
     links::{Attachment, HookReport, Layer, LinkReport, LinksReport, UnfilteredLink},
+    offline::{
+        CheckReport, CheckedNode, CheckedPolicy, TraceAction, TraceReport, TraceStep, TracedRule,
+    },
     rules::{DirectionCounters, ReasonCounter, RuleKind, RuleOrigin, RuleReport, RulesReport},
     status::{
         Complaint, GenerationReport, Mode, NodeReport, PolicyReport, RefusedSet, Severity,

@@ -1,0 +1,116 @@
+//! What the command finds out without a daemon: whether a directory of
+//! policies is accepted, and what would happen to one packet.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Complaint, Direction, RuleKind};
+
+/// What there is to say about a directory of policies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckReport {
+    /// Whether the daemon would take these files.
+    pub accepted: bool,
+    /// Errors and warnings in the order of the files.
+    pub complaints: Vec<Complaint>,
+    /// Files that are not read because of their names.
+    pub ignored: Vec<String>,
+    /// The policies that could be read.
+    pub policies: Vec<CheckedPolicy>,
+    /// What they come to on one node; none when no node was named or the files
+    /// are refused.
+    pub node: Option<CheckedNode>,
+}
+
+/// A policy and the nodes it is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckedPolicy {
+    /// `metadata.name`.
+    pub name: String,
+    /// The file it stands in.
+    pub path: String,
+    /// Where the document starts, counted from 1.
+    pub line: u32,
+    /// Names of the known nodes that it selects; the named node only, where
+    /// one was named.
+    pub selects: Vec<String>,
+}
+
+/// What the policies come to on one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckedNode {
+    /// Name of the node.
+    pub name: String,
+    /// Whether a rule selects it for incoming packets.
+    pub ingress_in_force: bool,
+    /// Whether a rule selects it for outgoing packets.
+    pub egress_in_force: bool,
+    /// Rules that would be loaded, built-in ones included.
+    pub n_rules: u32,
+    /// Size of the image that would be loaded.
+    pub n_bytes: u64,
+}
+
+/// What would happen to one packet on one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceReport {
+    /// Name of the node.
+    pub node: String,
+    /// Which way the packet goes.
+    pub direction: Direction,
+    /// Address of the other end.
+    pub peer: IpAddr,
+    /// Address of the node that was used.
+    pub local: IpAddr,
+    /// Number of the IP protocol.
+    pub protocol: u8,
+    /// Destination port or ICMP type; none for protocols without either.
+    pub port: Option<u16>,
+    /// What happens.
+    pub action: TraceAction,
+    /// Stable name of the reason, such as `default-deny`.
+    pub reason: String,
+    /// The rule that decides; none when no rule did.
+    pub rule: Option<TracedRule>,
+    /// Other rules that match the packet, in the order of the files.
+    pub also_matching: Vec<TracedRule>,
+    /// How the verdict came about, in the order of the questions.
+    pub steps: Vec<TraceStep>,
+}
+
+/// What happens to a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TraceAction {
+    /// It passes.
+    Pass,
+    /// It is dropped.
+    Drop,
+}
+
+/// A rule that matches the packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracedRule {
+    /// Id in the compiled set.
+    pub id: u32,
+    /// Name of the policy.
+    pub policy: String,
+    /// The file; empty for a built-in rule.
+    pub path: String,
+    /// Where the rule starts, counted from 1; 0 for a built-in rule.
+    pub line: u32,
+    /// What it does.
+    pub kind: RuleKind,
+    /// The rule on one line, in the words of the policy.
+    pub summary: String,
+}
+
+/// One question that is asked about a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceStep {
+    /// The question, a few words.
+    pub question: String,
+    /// The answer, one sentence.
+    pub answer: String,
+}
