@@ -22,9 +22,38 @@
 use crate::{Address, Direction, verdict::Answer};
 
 /// The words of one generation, wherever they are kept.
-pub trait Image {
+///
+/// The kernel overrides the two look-ups that walk a tree, by functions of its
+/// own around the same code: its verifier then reads each walk once, and not
+/// once on every path that leads there.
+pub trait Image: Sized {
     /// The word at an index; 0 when the index is outside.
     fn word(&self, at: u32) -> u32;
+
+    /// The peer word of an IPv6 address.
+    #[inline(always)]
+    fn peer_v6(&self, address: &Address) -> u32 {
+        walk_v6(self, address)
+    }
+
+    /// The verdict index for a question.
+    #[inline(always)]
+    fn find(&self, question: Question) -> u32 {
+        walk(self, question)
+    }
+}
+
+/// What the image is asked about subject 0, this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Which way the packet goes.
+    pub direction: Direction,
+    /// Class bits of the other end's peer word.
+    pub peer_class: u32,
+    /// Protocol number.
+    pub protocol: u8,
+    /// Destination port, or ICMP type.
+    pub port: u16,
 }
 
 /// First word of every image: "HFW1".
@@ -121,7 +150,7 @@ pub const NO_RULE: u32 = u32::MAX;
 /// The peer word of an address.
 #[inline(always)]
 pub fn peer<I: Image>(image: &I, address: &Address) -> u32 {
-    if address.is_v4() { peer_v4(image, address.low32()) } else { peer_v6(image, address) }
+    if address.is_v4() { peer_v4(image, address.low32()) } else { image.peer_v6(address) }
 }
 
 #[inline(always)]
@@ -139,8 +168,9 @@ fn peer_v4<I: Image>(image: &I, address: u32) -> u32 {
     word
 }
 
+/// Walks the IPv6 trie: one node for each place where known prefixes differ.
 #[inline(always)]
-fn peer_v6<I: Image>(image: &I, address: &Address) -> u32 {
+pub fn walk_v6<I: Image>(image: &I, address: &Address) -> u32 {
     let mut word = image.word(AT_V6);
     let mut depth = 0;
     while depth < V6_DEPTH {
@@ -219,15 +249,11 @@ pub fn in_force<I: Image>(image: &I, subject: u32) -> bool {
     image.word(subject.wrapping_add(SUBJECT_FLAGS)) & IN_FORCE != 0
 }
 
-/// What the image says of one peer class and port class: `(verdict index,
-/// answer, deciding rule or NO_RULE)`.
+/// Walks from a peer class and a port to the verdict index.
 #[inline(always)]
-pub fn ask<I: Image>(
-    image: &I,
-    subject: u32,
-    peer_class: u32,
-    port_class: u32,
-) -> (u32, Answer, u32) {
+pub fn walk<I: Image>(image: &I, question: Question) -> u32 {
+    let subject = subject(image, 0, question.direction);
+    let class = port_class(image, question.protocol, question.port);
     let rows_levels = image.word(subject.wrapping_add(SUBJECT_ROWS_LEVELS));
     let row_levels = image.word(subject.wrapping_add(SUBJECT_ROW_LEVELS));
     let mut node = image.word(subject.wrapping_add(SUBJECT_ROWS));
@@ -235,7 +261,7 @@ pub fn ask<I: Image>(
     while level < MAX_ROWS_LEVELS {
         let shift = MAX_ROWS_LEVELS - 1 - level;
         if shift < rows_levels {
-            node = image.word(node.wrapping_add((peer_class >> (shift * 8)) & 0xff));
+            node = image.word(node.wrapping_add((question.peer_class >> (shift * 8)) & 0xff));
         }
         level += 1;
     }
@@ -243,12 +269,18 @@ pub fn ask<I: Image>(
     while level < MAX_ROW_LEVELS {
         let shift = MAX_ROW_LEVELS - 1 - level;
         if shift < row_levels {
-            node = image.word(node.wrapping_add((port_class >> (shift * 4)) & 0xf));
+            node = image.word(node.wrapping_add((class >> (shift * 4)) & 0xf));
         }
         level += 1;
     }
-    let verdict = image.word(AT_VERDICTS).wrapping_add(node.wrapping_mul(VERDICT_WORDS));
-    (node, Answer::from_word(image.word(verdict)), image.word(verdict.wrapping_add(1)))
+    node
+}
+
+/// The answer and the deciding rule (or [`NO_RULE`]) of a verdict index.
+#[inline(always)]
+pub fn verdict<I: Image>(image: &I, index: u32) -> (Answer, u32) {
+    let at = image.word(AT_VERDICTS).wrapping_add(index.wrapping_mul(VERDICT_WORDS));
+    (Answer::from_word(image.word(at)), image.word(at.wrapping_add(1)))
 }
 
 /// FNV-1a over every word but the checksum itself.

@@ -5,7 +5,7 @@ use crate::{
     Address, FlowEntry, FlowKey, Image, Packet, Reason, Tables, Verdict,
     flow::{FORWARDED, Table},
     icmp::{self, Kind},
-    image::{self, CLASS, ELSEWHERE, LOCAL, NO_RULE},
+    image::{self, CLASS, ELSEWHERE, LOCAL, NO_RULE, Question},
     parse::{self, Depth, Fragment, Frame, Network, TCP_ACK, TCP_SYN, Upper, protocol},
     tables::Opener,
     verdict::{Action, Answer, Report},
@@ -104,7 +104,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         } else if let Some(verdict) = exempt_ingress(kind, &network, group) {
             verdict
         } else {
-            self.answer_ingress(packet, subject, &network, &upper, &key, kind)
+            self.answer_ingress(packet, &network, &upper, &key, kind)
         };
         read(verdict, key, &upper)
     }
@@ -122,22 +122,20 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     fn answer_ingress<P: Packet>(
         &self,
         packet: &P,
-        subject: u32,
         network: &Network,
         upper: &Upper,
         key: &FlowKey,
         kind: Kind,
     ) -> Verdict {
-        let peer = image::peer(self.image, &network.source) & CLASS;
-        let class = image::port_class(self.image, upper.protocol, upper.port);
-        let (index, answer, rule) = image::ask(self.image, subject, peer, class);
+        let (index, answer, rule) =
+            self.ask(Direction::Ingress, &network.source, upper.protocol, upper.port);
         if answer.allows() {
             self.note_admitted(key, upper, kind);
             return allowed(index, answer, rule, upper);
         }
         // Denied so far, unless it answers what this host has started.
         let reason = match kind {
-            Kind::Error => self.related(packet, subject, network, upper),
+            Kind::Error => self.related(packet, network, upper),
             Kind::Ordinary | Kind::EchoReply => self.reply(key, upper),
             Kind::EchoRequest | Kind::Neighbour | Kind::Essential | Kind::Forbidden => None,
         };
@@ -220,10 +218,23 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             protocol::ICMPV6 => 128,
             _ => port,
         };
-        let peer = image::peer(self.image, &key.remote) & CLASS;
-        let class = image::port_class(self.image, key.protocol, port);
-        let (_, answer, _) = image::ask(self.image, subject, peer, class);
+        let (_, answer, _) = self.ask(direction, &key.remote, key.protocol, port);
         answer.allows() || (self.audit && answer == Answer::DefaultDeny)
+    }
+
+    /// Asks the image: verdict index, answer, deciding rule.
+    #[inline(always)]
+    fn ask(
+        &self,
+        direction: Direction,
+        peer: &Address,
+        protocol: u8,
+        port: u16,
+    ) -> (u32, Answer, u32) {
+        let peer_class = image::peer(self.image, peer) & CLASS;
+        let index = self.image.find(Question { direction, peer_class, protocol, port });
+        let (answer, rule) = image::verdict(self.image, index);
+        (index, answer, rule)
     }
 
     /// An ICMP error passes when it quotes a packet of a live flow of ours
@@ -233,7 +244,6 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     fn related<P: Packet>(
         &self,
         packet: &P,
-        ingress: u32,
         network: &Network,
         upper: &Upper,
     ) -> Option<Reason> {
@@ -258,9 +268,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             self.tables.opener(&key) != Opener::Nobody
         } else if matches!(icmp::kind(&inner), Kind::Ordinary | Kind::EchoReply) {
             // Our answer to a flow that policy admits: nothing is stored for it.
-            let peer = image::peer(self.image, &key.remote) & CLASS;
-            let class = image::port_class(self.image, key.protocol, key.local_port);
-            image::ask(self.image, ingress, peer, class).1.allows()
+            self.ask(Direction::Ingress, &key.remote, key.protocol, key.local_port).1.allows()
         } else {
             false
         };
@@ -336,7 +344,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             self.note_own(&key, &upper, kind, 0);
             pass(Reason::NotEnforced)
         } else {
-            self.answer_egress(subject, &network, &upper, &key, kind)
+            self.answer_egress(&network, &upper, &key, kind)
         };
         read(verdict, key, &upper)
     }
@@ -344,7 +352,6 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     #[inline(always)]
     fn answer_egress(
         &self,
-        subject: u32,
         network: &Network,
         upper: &Upper,
         key: &FlowKey,
@@ -357,9 +364,8 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             Kind::Error => return pass(Reason::Related),
             Kind::Ordinary | Kind::EchoRequest | Kind::EchoReply => {}
         }
-        let peer = image::peer(self.image, &network.destination) & CLASS;
-        let class = image::port_class(self.image, upper.protocol, upper.port);
-        let (index, answer, rule) = image::ask(self.image, subject, peer, class);
+        let (index, answer, rule) =
+            self.ask(Direction::Egress, &network.destination, upper.protocol, upper.port);
         if answer.allows() {
             self.note_own(key, upper, kind, 0);
             return allowed(index, answer, rule, upper);
@@ -395,9 +401,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         if !image::in_force(self.image, ingress) {
             return false;
         }
-        let peer = image::peer(self.image, &key.remote) & CLASS;
-        let class = image::port_class(self.image, key.protocol, key.local_port);
-        image::ask(self.image, ingress, peer, class).1.allows()
+        self.ask(Direction::Ingress, &key.remote, key.protocol, key.local_port).1.allows()
     }
 
     /// True when an outgoing packet that egress policy denies answers an

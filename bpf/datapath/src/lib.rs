@@ -27,6 +27,8 @@ pub mod report;
 
 #[cfg(any(test, feature = "model"))]
 pub mod model;
+#[cfg(any(test, feature = "model"))]
+pub mod sketch;
 
 pub use crate::{
     address::{Address, Be16, Be32},

@@ -1,29 +1,29 @@
-//! The kernel side of the data path: sections and maps, and nothing that decides.
-//!
-//! What a packet's fate is stands in `hostfw-datapath`; this program only gives
-//! it the packet and the maps.
+//! The programs on the hooks: they find the generation in force, let the data
+//! path judge, count, report, and turn the verdict into a return code. They
+//! hold no policy and decide nothing.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
-mod kernel {
-    use aya_ebpf::{macros::classifier, programs::TcContext};
+mod hooks;
+#[cfg(target_arch = "bpf")]
+mod host;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod skb;
 
-    /// Lets every packet through to the next program.
-    #[classifier]
-    pub fn hostfw_in_eth(_packet: TcContext) -> i32 {
-        -1
-    }
-
-    #[panic_handler]
-    fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-        loop {}
-    }
-
-    #[unsafe(link_section = "license")]
-    #[unsafe(no_mangle)]
-    static LICENSE: [u8; 4] = *b"GPL\0";
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Nothing in these programs panics; the verifier would refuse the loop.
+    loop {}
 }
 
-/// Lets the host's own tools (clippy, rust-analyzer) see this package.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// On any other target the crate exists so that the workspace can name it.
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -1,0 +1,191 @@
+//! The four programs: each direction for devices with and without an Ethernet
+//! header. One path, no tail calls: a missing generation passes everything and
+//! says so in the counters.
+
+use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::classifier, programs::TcContext};
+use hostfw_datapath::{
+    Action, Direction, Image, Reason, Tables, Verdict,
+    control_word::{ControlWord, InForce},
+    image::{AT_GENERATION, NO_RULE},
+    judge::{self, Judged},
+    packet::{Layer, MAX_OFFSET},
+    report::{self, Count, GATE_BUCKETS},
+    verdict::{REASON_SLOTS, Report},
+};
+
+use crate::{
+    host::{Generation, Host, ticks},
+    maps::{self, CONTROL, EVENTS, GATES, REASONS, REHEARSE, RULE_HITS, SHOW},
+    skb::Skb,
+};
+
+/// On to the next program, in a tcx chain and on a clsact hook alike: a CNI
+/// behind us still runs (host-behaviour clause A2.6).
+const NEXT: i32 = -1;
+/// `TCX_DROP` and `TC_ACT_SHOT`.
+const DROP: i32 = 2;
+
+/// Headers of a plain packet lie within this many bytes.
+const PLAIN_BYTES: u32 = 128;
+
+#[classifier]
+pub(crate) fn hostfw_in_eth(context: TcContext) -> i32 {
+    run(context, Direction::Ingress, Layer::Ethernet)
+}
+
+#[classifier]
+pub(crate) fn hostfw_out_eth(context: TcContext) -> i32 {
+    run(context, Direction::Egress, Layer::Ethernet)
+}
+
+#[classifier]
+pub(crate) fn hostfw_in_ip(context: TcContext) -> i32 {
+    run(context, Direction::Ingress, Layer::Ip)
+}
+
+#[classifier]
+pub(crate) fn hostfw_out_ip(context: TcContext) -> i32 {
+    run(context, Direction::Egress, Layer::Ip)
+}
+
+#[inline(always)]
+fn run(context: TcContext, direction: Direction, layer: Layer) -> i32 {
+    let skb = Skb { raw: context.skb.skb, layer, egress: matches!(direction, Direction::Egress) };
+    let applied = in_force(&skb);
+    let Some(applied) = applied else {
+        count_reason(direction, Reason::NoPolicy, skb.length());
+        return NEXT;
+    };
+    let Some(image) = Generation::of(applied.slot) else {
+        count_reason(direction, Reason::NoPolicy, skb.length());
+        return NEXT;
+    };
+    let host = Host { skb };
+    let linear = skb.linear();
+    if linear < PLAIN_BYTES && linear < skb.length() {
+        skb.pull(PLAIN_BYTES);
+    }
+    let mut judged = judge::judge(direction, &skb, &image, &host, applied.audit);
+    // A long chain of headers may lie outside what can be read directly.
+    if matches!(judged.verdict.reason, Reason::Malformed) && skb.linear() < skb.length() {
+        skb.pull(MAX_OFFSET + 64);
+        judged = judge::judge(direction, &skb, &image, &host, applied.audit);
+    }
+    if maps::mode() & REHEARSE == 0 {
+        count_reason(direction, judged.verdict.reason, skb.length());
+        count_rule(applied.slot, judged.verdict.rule, skb.length());
+        if !matches!(judged.verdict.report, Report::Nothing) {
+            report(direction, &judged, &image, &host);
+        }
+    }
+    if maps::mode() & SHOW != 0 {
+        show(&skb, &judged.verdict);
+    }
+    match judged.verdict.action {
+        Action::Pass | Action::Audit => NEXT,
+        Action::Drop => DROP,
+    }
+}
+
+#[inline(always)]
+fn in_force(skb: &Skb) -> Option<InForce> {
+    if maps::mode() & REHEARSE != 0 {
+        let mark = skb.mark();
+        return Some(InForce { slot: mark & 0xff, audit: mark & 0x100 != 0 });
+    }
+    let cell = CONTROL.get_ptr(0)?;
+    // SAFETY: a live cell of the map; the daemon replaces it with one store.
+    let word = ControlWord(unsafe { core::ptr::read_volatile(cell) });
+    if !word.is_loaded() {
+        return None;
+    }
+    let now_ms = if word.has_deadline() {
+        // SAFETY: the helper takes nothing and touches nothing.
+        unsafe { bpf_ktime_get_ns() / 1_000_000 }
+    } else {
+        0
+    };
+    Some(word.in_force(now_ms))
+}
+
+#[inline(always)]
+fn show(skb: &Skb, verdict: &Verdict) {
+    let numbers = ((verdict.action as u32) << 16) | ((verdict.reason as u32) << 8) | 1;
+    skb.show([numbers, verdict.rule, verdict.verdict, 0, 0]);
+}
+
+#[inline(always)]
+fn count_reason(direction: Direction, reason: Reason, bytes: u32) {
+    add(REASONS.get_ptr_mut(direction as u32 * REASON_SLOTS + reason as u32), bytes);
+}
+
+#[inline(always)]
+fn count_rule(slot: u32, rule: u32, bytes: u32) {
+    let rules = maps::rules();
+    if rule != NO_RULE && rule < rules {
+        add(RULE_HITS.get_ptr_mut(slot * rules + rule), bytes);
+    }
+}
+
+#[inline(always)]
+fn add(count: Option<*mut Count>, bytes: u32) {
+    if let Some(count) = count {
+        // SAFETY: this CPU's own slot of the map.
+        unsafe {
+            (*count).packets += 1;
+            (*count).bytes += u64::from(bytes);
+            (*count).last_ticks = ticks();
+        }
+    }
+}
+
+/// Words of [`GATES`] behind the buckets.
+const BUDGETS: u32 = GATE_BUCKETS;
+const LOST: u32 = GATE_BUCKETS + 3;
+
+#[inline(never)]
+fn report(direction: Direction, judged: &Judged, image: &Generation, host: &Host) {
+    let now_s = host.now_s();
+    let tag = report::tag(&judged.flow, &judged.verdict);
+    let Some(bucket) = GATES.get_ptr_mut((tag as u32) & (GATE_BUCKETS - 1)) else { return };
+    // SAFETY (here and below): this CPU's own slots of the map.
+    if !report::is_news(unsafe { *bucket }, tag, judged.verdict.report, now_s) {
+        return;
+    }
+    let Some(budget) = GATES.get_ptr_mut(BUDGETS + judged.verdict.report as u32) else { return };
+    // SAFETY: as above.
+    let spent = report::spend(unsafe { *budget }, now_s, maps::reports_per_s());
+    if spent == 0 {
+        return lost();
+    }
+    let Some(mut entry) = EVENTS.reserve(0) else { return lost() };
+    // SAFETY: the helper takes nothing and touches nothing.
+    let time_ns = unsafe { bpf_ktime_get_ns() };
+    let generation = image.word(AT_GENERATION);
+    entry.write(report::record(
+        judged,
+        direction,
+        generation,
+        host.skb.ifindex(),
+        host.skb.length(),
+        time_ns,
+    ));
+    entry.submit(NO_WAKEUP);
+    // SAFETY: as above.
+    unsafe {
+        *bucket = report::bucket(tag, now_s);
+        *budget = spent;
+    }
+}
+
+/// `BPF_RB_NO_WAKEUP`: the daemon reads on a timer; waking it costs the packet
+/// path microseconds.
+const NO_WAKEUP: u64 = 1;
+
+#[inline(always)]
+fn lost() {
+    if let Some(lost) = GATES.get_ptr_mut(LOST) {
+        // SAFETY: this CPU's own slot of the map.
+        unsafe { *lost += 1 };
+    }
+}

@@ -1,0 +1,97 @@
+//! What the programs share with the daemon: maps, and settings that are fixed
+//! when a program is loaded. Map names are pins; their layouts are ABI.
+
+use aya_ebpf::{
+    btf_maps::{Array, ArrayOfMaps, LruHashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use hostfw_datapath::{
+    control_word::SLOTS,
+    flow::{FlowEntry, FlowKey},
+    report::{Count, GATE_BUCKETS, Record},
+    verdict::REASON_SLOTS,
+};
+
+const MMAPABLE: usize = 1 << 10;
+
+/// Two words of an image. The length of the inner map is the daemon's choice:
+/// it creates the outer map with a template of the size it needs, and the
+/// verifier takes the length from there. This one is the smallest.
+pub(crate) type Words = Array<[u32; 2], 131_072, MMAPABLE>;
+
+/// The images, one a slot.
+#[btf_map(name = "IMAGES")]
+pub(crate) static IMAGES: ArrayOfMaps<Words, { SLOTS as usize }> = ArrayOfMaps::new();
+
+/// Word 0: the control word.
+#[btf_map(name = "CONTROL")]
+pub(crate) static CONTROL: Array<u64, 1, MMAPABLE> = Array::new();
+
+/// Flows that this host has opened.
+#[btf_map(name = "OWN")]
+pub(crate) static OWN: LruHashMap<FlowKey, FlowEntry, 262_144> = LruHashMap::new();
+
+/// Inbound flows admitted while egress is in force.
+#[btf_map(name = "ADMITTED")]
+pub(crate) static ADMITTED: LruHashMap<FlowKey, FlowEntry, 131_072> = LruHashMap::new();
+
+/// One byte for each TCP port, then one for each UDP port: not 0 when this host
+/// has opened something from it. Bytes, not bits: two CPUs never lose a mark.
+#[btf_map(name = "OPENED")]
+pub(crate) static OPENED: Array<[u8; 8], { 2 * 65_536 / 8 }, MMAPABLE> = Array::new();
+
+/// Packets by direction and reason.
+#[btf_map(name = "REASONS")]
+pub(crate) static REASONS: PerCpuArray<Count, { 2 * REASON_SLOTS as usize }> = PerCpuArray::new();
+
+/// Packets by slot and rule; the daemon sets the length to `SLOTS * RULES`.
+#[btf_map(name = "RULE_HITS")]
+pub(crate) static RULE_HITS: PerCpuArray<Count, { SLOTS as usize * 1024 }> = PerCpuArray::new();
+
+/// Events for observers.
+#[btf_map(name = "EVENTS")]
+pub(crate) static EVENTS: RingBuf<Record, 1_048_576> = RingBuf::new();
+
+/// Buckets of the event gate, then the budgets of first and of denied packets,
+/// then the number of reports that a spent budget or a full ring has cost.
+#[btf_map(name = "GATES")]
+pub(crate) static GATES: PerCpuArray<u64, { GATE_BUCKETS as usize + 4 }> = PerCpuArray::new();
+
+/// Kernel ticks a second.
+#[unsafe(no_mangle)]
+static TICKS_PER_S: u32 = 250;
+
+/// Rules for which each slot has a counter.
+#[unsafe(no_mangle)]
+static RULES: u32 = 1024;
+
+/// Reports a second on each CPU, for first and for denied packets alike.
+#[unsafe(no_mangle)]
+static REPORTS_PER_S: u32 = 1000;
+
+/// [`SHOW`] and [`REHEARSE`] bits. 0 in the programs that enforce: the verifier
+/// removes what they guard.
+#[unsafe(no_mangle)]
+static MODE: u32 = 0;
+
+/// Mode bit: leave the verdict in the control block of the test packet.
+pub(crate) const SHOW: u32 = 1;
+/// Mode bit: judge by the slot that the packet's mark names, and touch nothing.
+pub(crate) const REHEARSE: u32 = 2;
+
+macro_rules! setting {
+    ($name:ident, $static:ident) => {
+        #[inline(always)]
+        pub(crate) fn $name() -> u32 {
+            // SAFETY: a live static of plain data.
+            // JUSTIFICATION: the loader rewrites it after compilation, so the
+            // compiler must not fold the value it sees here.
+            unsafe { core::ptr::read_volatile(&raw const $static) }
+        }
+    };
+}
+
+setting!(ticks_per_s, TICKS_PER_S);
+setting!(rules, RULES);
+setting!(reports_per_s, REPORTS_PER_S);
+setting!(mode, MODE);

@@ -1,0 +1,91 @@
+//! A packet on a hook, seen through the kernel's socket buffer.
+
+use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_pull_data};
+use hostfw_datapath::{
+    Facts, Packet,
+    packet::{Layer, MAX_OFFSET},
+};
+
+/// The packet of one program run.
+#[derive(Clone, Copy)]
+pub(crate) struct Skb {
+    pub(crate) raw: *mut __sk_buff,
+    pub(crate) layer: Layer,
+    pub(crate) egress: bool,
+}
+
+impl Skb {
+    /// A field of the context.
+    #[inline(always)]
+    fn context(&self) -> &__sk_buff {
+        // SAFETY: the kernel hands every program run one valid context.
+        unsafe { &*self.raw }
+    }
+
+    #[inline(always)]
+    pub(crate) fn length(&self) -> u32 {
+        self.context().len
+    }
+
+    #[inline(always)]
+    pub(crate) fn ifindex(&self) -> u32 {
+        self.context().ifindex
+    }
+
+    #[inline(always)]
+    pub(crate) fn mark(&self) -> u32 {
+        self.context().mark
+    }
+
+    /// Bytes that can be read without a copy.
+    #[inline(always)]
+    pub(crate) fn linear(&self) -> u32 {
+        let context = self.context();
+        context.data_end.wrapping_sub(context.data)
+    }
+
+    /// Makes up to `bytes` readable; a failure shows as a short packet.
+    #[inline(always)]
+    pub(crate) fn pull(&self, bytes: u32) {
+        let wanted = self.length().min(bytes);
+        // SAFETY: the context is valid; the helper may move the data, and every
+        // read starts from the context again.
+        let _moved = unsafe { bpf_skb_pull_data(self.raw, wanted) };
+    }
+
+    /// Leaves a verdict where the test runner can read it.
+    #[inline(always)]
+    pub(crate) fn show(&self, words: [u32; 5]) {
+        // SAFETY: the control block belongs to the program that runs.
+        unsafe { (*self.raw).cb = words };
+    }
+}
+
+/// All offsets stay below this; the mask tells the verifier so.
+const OFFSET_MASK: usize = 0x3ff;
+const _: () = assert!(MAX_OFFSET as usize + 64 <= OFFSET_MASK + 1);
+
+impl Packet for Skb {
+    #[inline(always)]
+    fn facts(&self) -> Facts {
+        let context = self.context();
+        let vlan = if context.vlan_present != 0 { (context.vlan_tci & 0x0fff) as u16 } else { 0 };
+        let forwarded = self.egress && context.ingress_ifindex != 0;
+        Facts { layer: self.layer, vlan, forwarded }
+    }
+
+    #[inline(always)]
+    fn read<H: zerocopy::FromBytes + Copy>(&self, offset: u32) -> Option<H> {
+        let context = self.context();
+        let end = context.data_end as usize;
+        // One register for the check and for the load: without the barrier the
+        // compiler splits them, and kernels before 7.x refuse the program.
+        let at = core::hint::black_box(context.data as usize + (offset as usize & OFFSET_MASK));
+        if at + size_of::<H>() > end {
+            return None;
+        }
+        // SAFETY: the bytes lie inside the packet, `H` takes any bytes, and BPF
+        // loads need no alignment in packets.
+        Some(unsafe { *(at as *const H) })
+    }
+}

@@ -1,0 +1,305 @@
+//! Images in their slots: written through shared memory, read back, rehearsed
+//! by the test runner, frozen. The live image is never touched.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::AsFd,
+    path::Path,
+};
+
+use aya::{
+    Ebpf,
+    maps::{Array, Map, MapData},
+    programs::{TestRun, TestRunOptions},
+};
+use hostfw_datapath::{
+    ABI_VERSION, Action, Direction, Image, Reason, image,
+    control_word::SLOTS,
+    judge,
+    model::{Bytes, Model},
+    packet::Layer,
+    sketch::{self, Content},
+};
+
+use super::{Capacity, Kernel, KernelError, maps_dir, object, sys::{self, Shared}};
+
+/// What is known of the image in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Number of the generation.
+    pub generation: u32,
+    /// Checksum over the image.
+    pub checksum: u32,
+    /// Words of the image.
+    pub words: u32,
+    /// Rules in the image.
+    pub rules: u32,
+}
+
+impl Slot {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// Words that are no image of this ABI version, or a damaged one.
+    pub fn read(words: &[u32]) -> Result<Self, KernelError> {
+        let damaged = |what| KernelError::Damaged { what };
+        if words.len() < image::HEADER_WORDS as usize || words.word(image::AT_MAGIC) != image::MAGIC
+        {
+            return Err(damaged("it does not start like one"));
+        }
+        if words.word(image::AT_ABI) != ABI_VERSION {
+            return Err(damaged("it is of another version"));
+        }
+        if words.word(image::AT_WORDS) as usize != words.len() {
+            return Err(damaged("its length is wrong"));
+        }
+        if words.word(image::AT_CHECKSUM) != image::checksum(words) {
+            return Err(damaged("its checksum is wrong"));
+        }
+        Ok(Self {
+            generation: words.word(image::AT_GENERATION),
+            checksum: words.word(image::AT_CHECKSUM),
+            words: words.word(image::AT_WORDS),
+            rules: words.word(image::AT_N_RULES),
+        })
+    }
+}
+
+impl Kernel {
+    /// Puts an image into an idle slot and proves it there. What is in force
+    /// does not change; [`Kernel::switch`] does that. `addresses` are this
+    /// host's own, for the rehearsal.
+    ///
+    /// # Errors
+    /// A damaged image, a kernel without memory for it, or a rehearsal that
+    /// went wrong.
+    pub fn load(&mut self, words: &[u32], addresses: &[IpAddr]) -> Result<u32, KernelError> {
+        let slot = Slot::read(words)?;
+        let capacity = self.capacity.for_image(words.len(), slot.rules as usize);
+        if capacity != self.capacity {
+            self.grow(capacity)?;
+        }
+        let index = self.idle_slot();
+        self.slots.remove(&index);
+        let maps = maps_dir(&self.config.bpf_dir);
+        place(&mut self.rehearsing, &maps, self.capacity, index, words)?;
+        self.forget_hits(index, slot.rules)?;
+        rehearse(&mut self.rehearsing, index, words, addresses)?;
+        self.slots.insert(index, slot);
+        Ok(index)
+    }
+
+    /// The words of the image in a slot, as the kernel holds them.
+    ///
+    /// # Errors
+    /// An empty slot, or one that cannot be read.
+    pub fn image(&self, slot: u32) -> Result<Vec<u32>, KernelError> {
+        let known = self.slots.get(&slot).ok_or(KernelError::EmptySlot { slot })?;
+        read_slot(&maps_dir(&self.config.bpf_dir), self.capacity, slot, known.words as usize)
+    }
+
+    /// A slot that neither is in force nor will be at a deadline; the one after
+    /// the active slot, so that the last generations stay as long as possible.
+    fn idle_slot(&self) -> u32 {
+        let word = self.control_word();
+        if !word.is_loaded() {
+            return 0;
+        }
+        let taken = [word.in_force(0).slot, word.in_force(u64::MAX).slot];
+        let [active, _] = taken;
+        (1..SLOTS)
+            .map(|step| (active + step) % SLOTS)
+            .find(|slot| !taken.contains(slot))
+            .unwrap_or((active + 1) % SLOTS)
+    }
+
+    /// Loads programs for larger images beside the running ones, with the same
+    /// images in the same slots, and puts them on every link. No verdict
+    /// changes; the new room is used afterwards.
+    fn grow(&mut self, capacity: Capacity) -> Result<(), KernelError> {
+        let maps = maps_dir(&self.config.bpf_dir);
+        let kept: Vec<(u32, Vec<u32>)> = self
+            .slots
+            .keys()
+            .map(|slot| self.image(*slot).map(|words| (*slot, words)))
+            .collect::<Result<_, _>>()?;
+        let purpose = self.purpose();
+        let enforcing = object::load(&maps, capacity, purpose)?;
+        let mut rehearsing = object::load(&maps, capacity, object::Purpose::Rehearse)?;
+        for (slot, words) in &kept {
+            place(&mut rehearsing, &maps, capacity, *slot, words)?;
+        }
+        let before = std::mem::replace(&mut self.capacity, capacity);
+        self.enforcing = enforcing;
+        self.rehearsing = rehearsing;
+        self.replace_programs()?;
+        object::unpin_capacity(&maps, before, capacity);
+        Ok(())
+    }
+}
+
+/// Creates the map of an image, fills it, reads it back, freezes it, and puts
+/// it into a slot.
+fn place(
+    object: &mut Ebpf,
+    maps: &Path,
+    capacity: Capacity,
+    slot: u32,
+    words: &[u32],
+) -> Result<(), KernelError> {
+    let failed = |source| KernelError::Map { map: "image", source };
+    let made = sys::create_words(capacity.pairs).map_err(failed)?;
+    {
+        let memory = Shared::map(made.as_fd(), capacity.pairs, true).map_err(failed)?;
+        memory.write(words);
+        if memory.read(words.len()) != words {
+            return Err(KernelError::ReadBack { slot });
+        }
+    }
+    sys::freeze(made.as_fd()).map_err(failed)?;
+    let aya_failed = |source| KernelError::AyaMap { map: "image", source };
+    let made = MapData::from_fd(made).map_err(aya_failed)?;
+    let pin = image_pin(maps, slot);
+    if pin.exists() {
+        fs::remove_file(&pin).map_err(|source| KernelError::Folder { path: pin.clone(), source })?;
+    }
+    made.pin(&pin).map_err(|source| KernelError::Pin { path: pin, source })?;
+    let made: Array<MapData, u64> = Map::Array(made).try_into().map_err(aya_failed)?;
+    object::images(object)?.set(slot, &made, 0).map_err(aya_failed)
+}
+
+fn image_pin(maps: &Path, slot: u32) -> std::path::PathBuf {
+    maps.join(format!("image_{slot}"))
+}
+
+fn read_slot(
+    maps: &Path,
+    capacity: Capacity,
+    slot: u32,
+    words: usize,
+) -> Result<Vec<u32>, KernelError> {
+    let map = MapData::from_pin(image_pin(maps, slot))
+        .map_err(|source| KernelError::AyaMap { map: "image", source })?;
+    let memory = Shared::map(map.fd().as_fd(), capacity.pairs, false)
+        .map_err(|source| KernelError::Map { map: "image", source })?;
+    Ok(memory.read(words))
+}
+
+/// Finds the images that an earlier daemon has left. A damaged one is left
+/// alone: it is not offered, and its slot is used again.
+pub(super) fn adopt(maps: &Path, capacity: Capacity) -> Result<BTreeMap<u32, Slot>, KernelError> {
+    let mut found = BTreeMap::new();
+    for slot in 0..SLOTS {
+        if !image_pin(maps, slot).exists() {
+            continue;
+        }
+        let header = read_slot(maps, capacity, slot, image::HEADER_WORDS as usize)?;
+        let length = header.as_slice().word(image::AT_WORDS) as usize;
+        let words = read_slot(maps, capacity, slot, length.max(image::HEADER_WORDS as usize))?;
+        if let Ok(known) = Slot::read(&words) {
+            found.insert(slot, known);
+        }
+    }
+    Ok(found)
+}
+
+/// Ports that the rehearsal tries.
+const PORTS: [u16; 10] = [1, 22, 53, 80, 443, 2379, 6443, 8472, 10250, 65535];
+
+/// Lets the kernel judge packets by the slot, with the test runner and without
+/// any effect, and compares with our own judgement of the same words.
+fn rehearse(
+    object: &mut Ebpf,
+    slot: u32,
+    words: &[u32],
+    addresses: &[IpAddr],
+) -> Result<(), KernelError> {
+    let own = |v4: bool| addresses.iter().copied().find(|address| address.is_ipv4() == v4);
+    let pairs = [
+        own(true).map(|own| (own, IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)))),
+        own(true).map(|own| (own, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)))),
+        own(false).map(|own| (own, IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)))),
+    ];
+    let contents: Vec<Content> = PORTS
+        .iter()
+        .flat_map(|port| {
+            let (from, to) = (40_000, *port);
+            [Content::Tcp { from, to, flags: 2 }, Content::Udp { from, to }]
+        })
+        .chain([8, 13, 128, 137].map(|kind| Content::Icmp { kind, code: 0, id: 7 }))
+        .chain([47, 50, 112].map(|protocol| Content::Other { protocol }))
+        .collect();
+    for (own, peer) in pairs.into_iter().flatten() {
+        for content in &contents {
+            for direction in [Direction::Ingress, Direction::Egress] {
+                let (from, to) = match direction {
+                    Direction::Ingress => (peer, own),
+                    Direction::Egress => (own, peer),
+                };
+                let frame = sketch::ethernet(from, to, *content);
+                let native =
+                    judge(direction, &Bytes::ethernet(&frame), &words, &Model::default(), false)
+                        .verdict;
+                let kernel = run_slot(object, direction, slot, &frame)?;
+                let native = (native.action as u8, native.reason as u8, native.rule);
+                if kernel != native {
+                    return Err(KernelError::Rehearsal {
+                        slot,
+                        packet: format!("{from} -> {to} {content:?}"),
+                        kernel: in_words(kernel),
+                        native: in_words(native),
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn in_words((action, reason, rule): (u8, u8, u32)) -> String {
+    let action = [Action::Pass, Action::Drop, Action::Audit]
+        .into_iter()
+        .find(|known| *known as u8 == action);
+    let reason = Reason::from_number(reason).map_or("an unknown reason", Reason::name);
+    format!("{action:?} ({reason}, rule {rule})")
+}
+
+/// Bytes of `struct __sk_buff` that are passed: up to and with the control
+/// block (include/uapi/linux/bpf.h).
+const CONTEXT_BYTES: usize = 68;
+const AT_MARK: usize = 8;
+const AT_CONTROL_BLOCK: usize = 48;
+
+/// One packet through the test runner: action, reason, rule.
+fn run_slot(
+    object: &mut Ebpf,
+    direction: Direction,
+    slot: u32,
+    frame: &[u8],
+) -> Result<(u8, u8, u32), KernelError> {
+    let name = object::name(direction, Layer::Ethernet);
+    let mut context = [0u8; CONTEXT_BYTES];
+    if let Some(mark) = context.get_mut(AT_MARK..AT_MARK + 4) {
+        mark.copy_from_slice(&slot.to_ne_bytes());
+    }
+    let mut answer = [0u8; CONTEXT_BYTES];
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        ctx_in: Some(&context),
+        ctx_out: Some(&mut answer),
+        ..TestRunOptions::default()
+    };
+    object::program(object, name)?
+        .test_run(options)
+        .map_err(|source| KernelError::Program { program: name, source })?;
+    let word = |index: usize| {
+        let at = AT_CONTROL_BLOCK + index * 4;
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(answer.get(at..at + 4).unwrap_or(&[0; 4]));
+        u32::from_ne_bytes(bytes)
+    };
+    let [_, reason, action, _] = word(0).to_le_bytes();
+    Ok((action, reason, word(1)))
+}

@@ -1,0 +1,450 @@
+//! Programs on devices: tcx links that are pinned, or clsact filters on kernels
+//! before 6.6. Stopping the daemon detaches nothing; detaching is a verb.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf,
+    programs::{
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+        links::{FdLink, PinnedLink},
+        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
+    },
+};
+use hostfw_datapath::{Direction, packet::Layer};
+
+use super::{Kernel, KernelConfig, KernelError, object, sys};
+
+/// How programs may be attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AttachMode {
+    /// tcx, and clsact where the kernel has no tcx.
+    #[default]
+    Auto,
+    /// clsact, whatever the kernel offers.
+    Clsact,
+}
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// A tcx link, first in its chain (Linux 6.6).
+    Tcx,
+    /// A filter on the clsact queue.
+    Clsact,
+}
+
+impl How {
+    /// The kernel's own word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
+/// One hook as the kernel describes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hook {
+    /// Id of our program on it; `None` when it is not there.
+    pub program: Option<u32>,
+    /// Place in the chain, 0 for the first; `None` where the kernel does not
+    /// tell (clsact).
+    pub position: Option<usize>,
+}
+
+/// A device with our programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Device index.
+    pub ifindex: u32,
+    /// How.
+    pub how: How,
+    /// With or without Ethernet header.
+    pub layer: Layer,
+    /// The hook of arriving packets.
+    pub ingress: Hook,
+    /// The hook of leaving packets.
+    pub egress: Hook,
+}
+
+/// What is kept of an attached device.
+#[derive(Clone, Debug)]
+pub(super) struct Links {
+    name: String,
+    layer: Layer,
+    how: How,
+}
+
+const BOTH: [Direction; 2] = [Direction::Egress, Direction::Ingress];
+
+/// Before every other filter: cls_bpf runs priorities in ascending order.
+const CLSACT_PRIORITY: u16 = 1;
+/// "hf": a handle that no other tool picks by default.
+const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 0x6866);
+
+impl Kernel {
+    /// Attaches both programs to a device, egress first, so that what the host
+    /// opens is known before anything is judged. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// A device that has gone, or a kernel that refuses. Nothing of ours stays
+    /// on the device unless it was there before.
+    pub fn attach(
+        &mut self,
+        ifindex: u32,
+        name: &str,
+        layer: Layer,
+    ) -> Result<Attached, KernelError> {
+        if self.links.get(&ifindex).is_some_and(|links| links.layer == layer)
+            && let Some(attached) = self.attached_device(ifindex)
+            && attached.ingress.program.is_some()
+            && attached.egress.program.is_some()
+        {
+            return Ok(attached);
+        }
+        let found = sys::ifindex(name)
+            .map_err(|source| KernelError::Gone { device: name.to_owned(), source })?;
+        if found != ifindex {
+            let source = io::Error::other("its index belongs to another device");
+            return Err(KernelError::Gone { device: name.to_owned(), source });
+        }
+        let mut how = match self.config.attach {
+            AttachMode::Auto => How::Tcx,
+            AttachMode::Clsact => How::Clsact,
+        };
+        for direction in BOTH {
+            let outcome = match how {
+                How::Tcx => self.attach_tcx(ifindex, name, layer, direction),
+                How::Clsact => self.attach_clsact(ifindex, name, layer, direction),
+            };
+            let outcome = match outcome {
+                Err(KernelError::Attach { source, .. })
+                    if how == How::Tcx
+                        && direction == Direction::Egress
+                        && is_unsupported(&source) =>
+                {
+                    how = How::Clsact;
+                    self.attach_clsact(ifindex, name, layer, direction)
+                }
+                other => other,
+            };
+            if let Err(error) = outcome {
+                self.forget_links(ifindex, name, layer, how);
+                return Err(error);
+            }
+        }
+        self.links.insert(ifindex, Links { name: name.to_owned(), layer, how });
+        self.attached_device(ifindex).ok_or_else(|| KernelError::Gone {
+            device: name.to_owned(),
+            source: io::Error::other("it left while it was attached to"),
+        })
+    }
+
+    fn attach_tcx(
+        &mut self,
+        ifindex: u32,
+        name: &str,
+        layer: Layer,
+        direction: Direction,
+    ) -> Result<(), KernelError> {
+        let pin = self.link_pin(ifindex, layer, direction);
+        let program = object::program(&mut self.enforcing, object::name(direction, layer))?;
+        let failed = |source| attach_error(name, direction, How::Tcx, source);
+        if pin.exists() {
+            if update(program, &pin, ifindex).is_ok() {
+                return Ok(());
+            }
+            remove(&pin)?;
+        }
+        let id = program
+            .attach_with_options(
+                name,
+                attach_type(direction),
+                TcAttachOptions::TcxOrder(LinkOrder::first()),
+            )
+            .map_err(failed)?;
+        let link = program.take_link(id).map_err(failed)?;
+        let kept = |source| KernelError::Link { device: name.to_owned(), source };
+        let link: FdLink = link.try_into().map_err(kept)?;
+        link.pin(&pin).map_err(|source| KernelError::Pin { path: pin, source })?;
+        Ok(())
+    }
+
+    fn attach_clsact(
+        &mut self,
+        ifindex: u32,
+        name: &str,
+        layer: Layer,
+        direction: Direction,
+    ) -> Result<(), KernelError> {
+        match tc::qdisc_add_clsact(name) {
+            Ok(()) => {}
+            Err(tc::TcError::NetlinkError(error))
+                if error.raw_os_error() == Some(libc::EEXIST) => {}
+            Err(tc::TcError::AlreadyAttached) => {}
+            Err(source) => return Err(KernelError::Clsact { device: name.to_owned(), source }),
+        }
+        // bpffs takes folders: this one tells the next daemon where filters are.
+        let mark = self.clsact_mark(ifindex, layer);
+        fs::create_dir_all(&mark).map_err(|source| KernelError::Folder { path: mark, source })?;
+        let program = object::program(&mut self.enforcing, object::name(direction, layer))?;
+        let options =
+            NlOptions { priority: CLSACT_PRIORITY, handle: CLSACT_HANDLE, classid: None };
+        let failed = |source| attach_error(name, direction, How::Clsact, source);
+        let attached = program.attach_with_options(
+            name,
+            attach_type(direction),
+            TcAttachOptions::Netlink(options),
+        );
+        let id = match attached {
+            Ok(id) => id,
+            Err(ProgramError::TcError(tc::TcError::NetlinkError(error)))
+                if error.raw_os_error() == Some(libc::EEXIST) =>
+            {
+                // Left by an earlier daemon: exchanged in place, never absent.
+                let link = clsact_link(name, direction).map_err(|source| KernelError::Gone {
+                    device: name.to_owned(),
+                    source,
+                })?;
+                program.attach_to_link(link).map_err(failed)?
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let link = program.take_link(id).map_err(failed)?;
+        // Dropping the value would remove the filter.
+        std::mem::forget(link);
+        Ok(())
+    }
+
+    /// Takes our programs off a device. A device that has gone needs nothing.
+    ///
+    /// # Errors
+    /// A pin or a filter that cannot be removed.
+    pub fn detach(&mut self, ifindex: u32) -> Result<(), KernelError> {
+        if let Some(Links { name, layer, how }) = self.links.remove(&ifindex) {
+            self.forget_links(ifindex, &name, layer, how);
+        }
+        Ok(())
+    }
+
+    /// Removes pins and filters as far as they are there.
+    fn forget_links(&self, ifindex: u32, name: &str, layer: Layer, how: How) {
+        for direction in BOTH {
+            let pin = self.link_pin(ifindex, layer, direction);
+            if pin.exists()
+                && let Err(error) = remove(&pin)
+            {
+                tracing::warn!(device = name, error = %error, "a link stays pinned");
+            }
+            if how == How::Clsact
+                && sys::ifindex(name).ok() == Some(ifindex)
+                && let Ok(link) = clsact_link(name, direction)
+            {
+                // Dropping the value removes the filter, if it is there.
+                drop(link);
+            }
+        }
+        let mark = self.clsact_mark(ifindex, layer);
+        if mark.exists()
+            && let Err(error) = fs::remove_dir(&mark)
+        {
+            tracing::warn!(device = name, %error, "the mark of a filter stays");
+        }
+    }
+
+    /// What the kernel says of every device of ours.
+    pub fn attached(&self) -> Vec<Attached> {
+        self.links.keys().filter_map(|ifindex| self.attached_device(*ifindex)).collect()
+    }
+
+    fn attached_device(&self, ifindex: u32) -> Option<Attached> {
+        let Links { layer, how, .. } = self.links.get(&ifindex)?;
+        let hook = |direction| match how {
+            How::Tcx => self.tcx_hook(ifindex, *layer, direction),
+            How::Clsact => self.clsact_hook(*layer, direction),
+        };
+        Some(Attached {
+            ifindex,
+            how: *how,
+            layer: *layer,
+            ingress: hook(Direction::Ingress),
+            egress: hook(Direction::Egress),
+        })
+    }
+
+    fn tcx_hook(&self, ifindex: u32, layer: Layer, direction: Direction) -> Hook {
+        let target = sys::link_target(&self.link_pin(ifindex, layer, direction)).ok();
+        let Some(target) = target.filter(|target| target.ifindex == ifindex) else {
+            return Hook::default();
+        };
+        let position = sys::hook_programs(ifindex, direction == Direction::Egress)
+            .ok()
+            .and_then(|programs| programs.iter().position(|id| *id == target.program));
+        Hook { program: Some(target.program), position }
+    }
+
+    fn clsact_hook(&self, layer: Layer, direction: Direction) -> Hook {
+        let program = self
+            .enforcing
+            .program(object::name(direction, layer))
+            .and_then(|program| program.info().ok())
+            .map(|info| info.id());
+        Hook { program, position: None }
+    }
+
+    /// Puts the programs of `enforcing` on every link.
+    pub(super) fn replace_programs(&mut self) -> Result<(), KernelError> {
+        for (ifindex, Links { name, layer, how }) in self.links.clone() {
+            for direction in BOTH {
+                match how {
+                    How::Tcx => self.attach_tcx(ifindex, &name, layer, direction)?,
+                    How::Clsact => self.attach_clsact(ifindex, &name, layer, direction)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn link_pin(&self, ifindex: u32, layer: Layer, direction: Direction) -> PathBuf {
+        let hook = match direction {
+            Direction::Ingress => "in",
+            Direction::Egress => "out",
+        };
+        links_dir(&self.config).join(format!("{ifindex}_{}_{hook}", layer_name(layer)))
+    }
+
+    fn clsact_mark(&self, ifindex: u32, layer: Layer) -> PathBuf {
+        links_dir(&self.config).join(format!("{ifindex}_{}_clsact", layer_name(layer)))
+    }
+}
+
+/// Finds the links that an earlier daemon has pinned and puts the new programs
+/// on them, in place. Links whose device has gone are unpinned.
+pub(super) fn adopt(
+    enforcing: &mut Ebpf,
+    config: &KernelConfig,
+) -> Result<BTreeMap<u32, Links>, KernelError> {
+    let dir = links_dir(config);
+    let mut found = BTreeMap::new();
+    let entries =
+        fs::read_dir(&dir).map_err(|source| KernelError::Folder { path: dir.clone(), source })?;
+    for entry in entries.flatten() {
+        let file = entry.file_name();
+        let Some((ifindex, layer, kind)) = file.to_str().and_then(parse_pin) else { continue };
+        let name = sys::device_name(ifindex);
+        let how = match kind {
+            PinKind::Clsact => How::Clsact,
+            PinKind::Link(direction) => {
+                let program = object::program(enforcing, object::name(direction, layer))?;
+                if let Err(error) = update(program, &entry.path(), ifindex) {
+                    tracing::warn!(ifindex, %error, "a link was left without its device");
+                    remove(&entry.path())?;
+                    continue;
+                }
+                How::Tcx
+            }
+        };
+        if let Some(name) = name {
+            found.insert(ifindex, Links { name, layer, how });
+        } else if how == How::Clsact {
+            fs::remove_dir(entry.path())
+                .map_err(|source| KernelError::Folder { path: entry.path(), source })?;
+        }
+    }
+    Ok(found)
+}
+
+/// What a pin's name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PinKind {
+    Link(Direction),
+    Clsact,
+}
+
+fn parse_pin(name: &str) -> Option<(u32, Layer, PinKind)> {
+    let mut parts = name.split('_');
+    let ifindex = parts.next()?.parse().ok()?;
+    let layer = match parts.next()? {
+        "eth" => Layer::Ethernet,
+        "ip" => Layer::Ip,
+        _ => return None,
+    };
+    let kind = match parts.next()? {
+        "in" => PinKind::Link(Direction::Ingress),
+        "out" => PinKind::Link(Direction::Egress),
+        "clsact" => PinKind::Clsact,
+        _ => return None,
+    };
+    Some((ifindex, layer, kind))
+}
+
+const fn layer_name(layer: Layer) -> &'static str {
+    match layer {
+        Layer::Ethernet => "eth",
+        Layer::Ip => "ip",
+    }
+}
+
+fn links_dir(config: &KernelConfig) -> PathBuf {
+    config.bpf_dir.join("links")
+}
+
+const fn attach_type(direction: Direction) -> TcAttachType {
+    match direction {
+        Direction::Ingress => TcAttachType::Ingress,
+        Direction::Egress => TcAttachType::Egress,
+    }
+}
+
+/// Exchanges the program behind a pinned link, in one step. The library's value
+/// of the old link is only a descriptor: the pin keeps the link.
+fn update(program: &mut SchedClassifier, pin: &Path, ifindex: u32) -> anyhow::Result<()> {
+    anyhow::ensure!(sys::link_target(pin)?.ifindex == ifindex, "its device has gone");
+    let link: SchedClassifierLink = FdLink::from(PinnedLink::from_pin(pin)?).try_into()?;
+    let id = program.attach_to_link(link)?;
+    drop(program.take_link(id)?);
+    Ok(())
+}
+
+fn remove(pin: &Path) -> Result<(), KernelError> {
+    fs::remove_file(pin).map_err(|source| KernelError::Folder { path: pin.to_owned(), source })
+}
+
+fn clsact_link(name: &str, direction: Direction) -> io::Result<SchedClassifierLink> {
+    SchedClassifierLink::attached(
+        name,
+        attach_type(direction),
+        CLSACT_PRIORITY,
+        CLSACT_HANDLE,
+        None,
+    )
+}
+
+/// True for the answers of a kernel that does not know tcx: `EINVAL` from the
+/// unknown attach type before Linux 6.6.
+fn is_unsupported(error: &ProgramError) -> bool {
+    let ProgramError::SyscallError(error) = error else { return false };
+    matches!(
+        error.io_error.raw_os_error(),
+        Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)
+    )
+}
+
+fn attach_error(
+    name: &str,
+    direction: Direction,
+    how: How,
+    source: ProgramError,
+) -> KernelError {
+    let hook = match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    };
+    KernelError::Attach { device: name.to_owned(), hook, how: how.name(), source }
+}

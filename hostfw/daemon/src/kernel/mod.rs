@@ -1,0 +1,208 @@
+//! The kernel's side of the daemon: programs, maps, links and their pins. It
+//! does what it is told and reports what it finds; which image, which device
+//! and which mode is decided elsewhere.
+//!
+//! Pins under the BPF folder:
+//!
+//! ```text
+//! maps<ABI>/          maps of this ABI version, by name
+//! maps<ABI>/image_<slot>   the image in a slot, kept open across restarts
+//! links/<ifindex>_<in|out> tcx links; clsact filters live on their device
+//! ```
+
+mod sys;
+
+mod error;
+mod object;
+
+mod images;
+mod links;
+
+mod counters;
+mod events;
+mod flows;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
+
+use aya::{Ebpf, maps::MapData};
+use hostfw_datapath::{ABI_VERSION, control_word::{ControlWord, InForce}};
+
+pub use self::{
+    counters::Counts,
+    error::KernelError,
+    events::Events,
+    flows::{Connection, Socket, SocketState},
+    images::Slot,
+    links::{AttachMode, Attached, Hook, How},
+    object::Capacity,
+};
+use self::{object::Purpose, sys::Shared};
+
+/// Reads a value that the data path declares as plain old data.
+///
+/// The library asks for `Pod`; the data path's types prove the same with
+/// zerocopy: any bytes are a value, and there is no padding.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+struct Raw<T>(T);
+
+// SAFETY: `FromBytes + IntoBytes` means any bytes are a value and every byte of
+// a value is initialised; `Copy + 'static` is required by `Pod` itself.
+// JUSTIFICATION: the library has no other way to accept a type of ours.
+unsafe impl<T> aya::Pod for Raw<T> where
+    T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable + Copy + 'static
+{
+}
+
+/// Where the kernel's state is kept and how devices are attached.
+#[derive(Clone, Debug)]
+pub struct KernelConfig {
+    /// A folder on a BPF file system.
+    pub bpf_dir: PathBuf,
+    /// How programs are attached.
+    pub attach: AttachMode,
+    /// Leaves verdicts in the packets of the test runner; for tests.
+    pub show: bool,
+    /// The least capacity to load with.
+    pub capacity: Capacity,
+}
+
+/// What an earlier daemon left in the kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Adopted {
+    /// The control word as found.
+    pub control: ControlWord,
+    /// Slots that hold an image, with its header.
+    pub slots: BTreeMap<u32, Slot>,
+}
+
+/// The loaded programs and everything pinned around them.
+pub struct Kernel {
+    config: KernelConfig,
+    capacity: Capacity,
+    enforcing: Ebpf,
+    rehearsing: Ebpf,
+    control: Shared,
+    slots: BTreeMap<u32, Slot>,
+    links: BTreeMap<u32, links::Links>,
+}
+
+impl Kernel {
+    /// Loads the programs, and takes over what an earlier daemon has pinned.
+    /// Enforcement does not change.
+    ///
+    /// # Errors
+    /// No BPF file system, no privilege, or a kernel that refuses: nothing was
+    /// attached.
+    pub fn open(config: KernelConfig) -> Result<(Self, Adopted), KernelError> {
+        let maps = maps_dir(&config.bpf_dir);
+        error::check_bpf_folder(&config.bpf_dir)?;
+        for dir in [maps.as_path(), &config.bpf_dir.join("links")] {
+            fs::create_dir_all(dir)
+                .map_err(|source| KernelError::Folder { path: dir.to_owned(), source })?;
+        }
+        let wanted = config.capacity;
+        let capacity = object::pinned_capacity(&maps).map_or(wanted, |pinned| Capacity {
+            pairs: pinned.pairs.max(wanted.pairs),
+            rules: pinned.rules.max(wanted.rules),
+        });
+        let purpose = purpose(&config);
+        let enforcing = object::load(&maps, capacity, purpose)?;
+        let rehearsing = object::load(&maps, capacity, Purpose::Rehearse)?;
+        let control = MapData::from_pin(maps.join("control"))
+            .map_err(|source| KernelError::AyaMap { map: "CONTROL", source })?;
+        let control = Shared::map(control.fd().as_fd(), 1, true)
+            .map_err(|source| KernelError::Map { map: "CONTROL", source })?;
+        let slots = images::adopt(&maps, capacity)?;
+        let mut kernel = Self {
+            config,
+            capacity,
+            enforcing,
+            rehearsing,
+            control,
+            slots,
+            links: BTreeMap::new(),
+        };
+        kernel.links = links::adopt(&mut kernel.enforcing, &kernel.config)?;
+        let adopted = Adopted { control: kernel.control_word(), slots: kernel.slots.clone() };
+        Ok((kernel, adopted))
+    }
+
+    fn purpose(&self) -> Purpose {
+        purpose(&self.config)
+    }
+
+    /// The control word in force, as the programs see it.
+    pub fn control_word(&self) -> ControlWord {
+        ControlWord(self.control.cell(0).load(Ordering::Acquire))
+    }
+
+    /// What applies at this moment; `None` when no generation is loaded.
+    pub fn in_force(&self) -> Option<InForce> {
+        let word = self.control_word();
+        word.is_loaded().then(|| word.in_force(sys::monotonic_ms()))
+    }
+
+    /// Puts a control word in force for every device at once, with one store.
+    ///
+    /// # Errors
+    /// A word that names a slot without an image: nothing was changed.
+    pub fn switch(&mut self, word: ControlWord) -> Result<(), KernelError> {
+        if word.is_loaded() {
+            for now_ms in [0, u64::MAX] {
+                let slot = word.in_force(now_ms).slot;
+                if !self.slots.contains_key(&slot) {
+                    return Err(KernelError::EmptySlot { slot });
+                }
+            }
+        }
+        self.control.cell(0).store(word.0, Ordering::Release);
+        Ok(())
+    }
+
+    /// Slots that hold an image.
+    pub fn slots(&self) -> &BTreeMap<u32, Slot> {
+        &self.slots
+    }
+
+    /// Detaches everything and removes the pins: the host is open afterwards.
+    ///
+    /// # Errors
+    /// The first thing that could not be removed; the rest was still tried.
+    pub fn cleanup(mut self) -> Result<(), KernelError> {
+        let mut first = Ok(());
+        let attached: Vec<u32> = self.links.keys().copied().collect();
+        for ifindex in attached {
+            let outcome = self.detach(ifindex);
+            if first.is_ok() {
+                first = outcome;
+            }
+        }
+        let dir = self.config.bpf_dir.clone();
+        drop(self);
+        for folder in [maps_dir(&dir), dir.join("links")] {
+            let outcome = fs::remove_dir_all(&folder)
+                .map_err(|source| KernelError::Folder { path: folder, source });
+            if first.is_ok() {
+                first = outcome;
+            }
+        }
+        first
+    }
+}
+
+/// The folder of the maps of this ABI version.
+fn maps_dir(bpf_dir: &Path) -> PathBuf {
+    bpf_dir.join(format!("maps{ABI_VERSION}"))
+}
+
+
+const fn purpose(config: &KernelConfig) -> Purpose {
+    if config.show { Purpose::Show } else { Purpose::Enforce }
+}

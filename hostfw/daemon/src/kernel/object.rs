@@ -1,0 +1,166 @@
+//! The programs: embedded object in, loaded programs out, bound to pinned maps.
+
+use std::path::{Path, PathBuf};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{MapData, ArrayOfMaps, Array},
+    programs::SchedClassifier,
+};
+use hostfw_datapath::{Direction, control_word::SLOTS, packet::Layer};
+
+use super::{KernelError, sys};
+
+/// The object that `cargo xtask bpf` builds; empty when it was not built.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("HOSTFW_BPF_OBJECT_PATH"));
+
+/// How much the programs and their maps are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Pairs of words in an image. A power of two.
+    pub pairs: u32,
+    /// Rules with a counter. A power of two.
+    pub rules: u32,
+}
+
+impl Capacity {
+    /// Enough for most hosts: 2 MiB of image, 1,024 rules.
+    pub const SMALL: Self = Self { pairs: 1 << 18, rules: 1 << 10 };
+
+    /// The smallest capacity not below `self` that holds an image.
+    pub fn for_image(self, words: usize, rules: usize) -> Self {
+        let pairs = u32::try_from(words.div_ceil(2)).unwrap_or(u32::MAX / 2);
+        let rules = u32::try_from(rules).unwrap_or(u32::MAX / 2);
+        Self {
+            pairs: self.pairs.max(pairs.next_power_of_two()),
+            rules: self.rules.max(rules.next_power_of_two()),
+        }
+    }
+}
+
+/// What a set of programs is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// On the hooks.
+    Enforce,
+    /// On the hooks of a test: the verdict is left in the packet.
+    Show,
+    /// Under the test runner: an idle slot is judged, nothing is touched.
+    Rehearse,
+}
+
+/// Name of the program for a direction and a kind of device.
+pub(super) const fn name(direction: Direction, layer: Layer) -> &'static str {
+    match (direction, layer) {
+        (Direction::Ingress, Layer::Ethernet) => "hostfw_in_eth",
+        (Direction::Egress, Layer::Ethernet) => "hostfw_out_eth",
+        (Direction::Ingress, Layer::Ip) => "hostfw_in_ip",
+        (Direction::Egress, Layer::Ip) => "hostfw_out_ip",
+    }
+}
+
+/// Maps that outlive the daemon under their own name.
+const KEPT: [&str; 7] = ["CONTROL", "OWN", "ADMITTED", "OPENED", "REASONS", "EVENTS", "GATES"];
+
+/// Path of the map of images for a capacity.
+pub(super) fn images_pin(maps: &Path, capacity: Capacity) -> PathBuf {
+    maps.join(format!("images_{}", capacity.pairs))
+}
+
+fn hits_pin(maps: &Path, capacity: Capacity) -> PathBuf {
+    maps.join(format!("rule_hits_{}", capacity.rules))
+}
+
+/// The capacity whose maps are pinned, if any: the programs of the last start
+/// use it.
+pub(super) fn pinned_capacity(maps: &Path) -> Option<Capacity> {
+    let largest = |prefix: &str| {
+        std::fs::read_dir(maps)
+            .ok()?
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok())
+            .max()
+    };
+    Some(Capacity { pairs: largest("images_")?, rules: largest("rule_hits_")? })
+}
+
+/// Loads the programs for a purpose. Maps are taken from their pins, or made
+/// and pinned.
+pub(super) fn load(maps: &Path, capacity: Capacity, purpose: Purpose) -> Result<Ebpf, KernelError> {
+    if OBJECT.is_empty() {
+        return Err(KernelError::NoObject);
+    }
+    let images = images_pin(maps, capacity);
+    if !images.exists() {
+        let made = sys::create_words(capacity.pairs)
+            .and_then(|template| sys::create_slots(SLOTS, std::os::fd::AsFd::as_fd(&template)))
+            .map_err(|source| KernelError::Map { map: "IMAGES", source })?;
+        MapData::from_fd(made)
+            .map_err(|source| KernelError::AyaMap { map: "IMAGES", source })?
+            .pin(&images)
+            .map_err(|source| KernelError::Pin { path: images.clone(), source })?;
+    }
+    let mode: u32 = match purpose {
+        Purpose::Enforce => 0,
+        Purpose::Show => 1,
+        Purpose::Rehearse => 3,
+    };
+    let ticks = sys::ticks_per_s();
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("MODE", &mode, true)
+        .override_global("TICKS_PER_S", &ticks, true)
+        .override_global("RULES", &capacity.rules, true)
+        .map_max_entries("RULE_HITS", SLOTS * capacity.rules)
+        .map_pin_path("IMAGES", images)
+        .map_pin_path("RULE_HITS", hits_pin(maps, capacity));
+    for map in KEPT {
+        loader.map_pin_path(map, maps.join(map.to_lowercase()));
+    }
+    let mut object = loader.load(OBJECT).map_err(|source| KernelError::Object { source })?;
+    for direction in [Direction::Ingress, Direction::Egress] {
+        for layer in [Layer::Ethernet, Layer::Ip] {
+            let name = name(direction, layer);
+            program(&mut object, name)?
+                .load()
+                .map_err(|source| KernelError::Program { program: name, source })?;
+        }
+    }
+    Ok(object)
+}
+
+/// One program of an object.
+pub(super) fn program<'a>(
+    object: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, KernelError> {
+    object
+        .program_mut(name)
+        .ok_or(KernelError::Missing { what: name })?
+        .try_into()
+        .map_err(|source| KernelError::Program { program: name, source })
+}
+
+/// The map of images of an object.
+pub(super) fn images(
+    object: &mut Ebpf,
+) -> Result<ArrayOfMaps<&mut MapData, Array<MapData, u64>>, KernelError> {
+    let map = object.map_mut("IMAGES").ok_or(KernelError::Missing { what: "IMAGES" })?;
+    ArrayOfMaps::try_from(map).map_err(|source| KernelError::AyaMap { map: "IMAGES", source })
+}
+
+/// Removes the pins of a capacity that is no longer used.
+pub(super) fn unpin_capacity(maps: &Path, before: Capacity, now: Capacity) {
+    let mut old = Vec::new();
+    if before.pairs != now.pairs {
+        old.push(images_pin(maps, before));
+    }
+    if before.rules != now.rules {
+        old.push(hits_pin(maps, before));
+    }
+    for pin in old {
+        if let Err(error) = std::fs::remove_file(&pin) {
+            tracing::warn!(pin = %pin.display(), %error, "an old map stays pinned");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The few `bpf(2)` calls that the BPF library does not offer: a map of maps
+//! whose inner size is chosen at run time, freezing, shared memory of a map,
+//! and what a link or a hook really holds. The only unsafe code of the daemon.
+
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+    ptr::NonNull,
+    sync::atomic::{AtomicU8, AtomicU64, Ordering},
+};
+
+const MAP_CREATE: u32 = 0;
+const OBJ_GET: u32 = 7;
+const OBJ_GET_INFO_BY_FD: u32 = 15;
+const PROG_QUERY: u32 = 16;
+const MAP_FREEZE: u32 = 22;
+
+const MAP_TYPE_ARRAY: u32 = 2;
+const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
+const MMAPABLE: u32 = 1 << 10;
+
+/// Bytes of one element of an image map: two words.
+pub(super) const PAIR_BYTES: usize = 8;
+
+/// Calls `bpf(2)` with the attributes of one command.
+fn bpf<A>(command: u32, attributes: &mut A) -> io::Result<i32> {
+    // SAFETY: every caller passes the attributes of its command, complete up to
+    // their size, and keeps what they point to alive over the call.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<A>())
+    };
+    i32::try_from(answer).ok().filter(|answer| *answer >= 0).ok_or_else(io::Error::last_os_error)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    map_name: [u8; 16],
+}
+
+fn map_name(name: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().take(15).zip(name.bytes()) {
+        *to = from;
+    }
+    bytes
+}
+
+fn create(attributes: &mut MapCreate) -> io::Result<OwnedFd> {
+    let fd = bpf(MAP_CREATE, attributes)?;
+    // SAFETY: the kernel has just handed this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// An array for `pairs` pairs of words that can be mapped into memory.
+pub(super) fn create_words(pairs: u32) -> io::Result<OwnedFd> {
+    create(&mut MapCreate {
+        map_type: MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: 8,
+        max_entries: pairs,
+        map_flags: MMAPABLE,
+        map_name: map_name("hostfw_words"),
+        ..MapCreate::default()
+    })
+}
+
+/// A map of `slots` maps that look like `template`.
+pub(super) fn create_slots(slots: u32, template: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    create(&mut MapCreate {
+        map_type: MAP_TYPE_ARRAY_OF_MAPS,
+        key_size: 4,
+        value_size: 4,
+        max_entries: slots,
+        inner_map_fd: template.as_raw_fd().unsigned_abs(),
+        map_name: map_name("hostfw_images"),
+        ..MapCreate::default()
+    })
+}
+
+/// Makes a map read-only for user space, for good.
+pub(super) fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = map.as_raw_fd().unsigned_abs();
+    bpf(MAP_FREEZE, &mut attributes)?;
+    Ok(())
+}
+
+fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attributes {
+        path: u64,
+        fd: u32,
+        flags: u32,
+    }
+    let path = CString::new(pin.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let mut attributes =
+        Attributes { path: path.as_ptr().expose_provenance() as u64, fd: 0, flags: 0 };
+    let fd = bpf(OBJ_GET, &mut attributes)?;
+    // SAFETY: the kernel has just handed this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// What a link is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LinkTarget {
+    /// Id of the attached program.
+    pub(super) program: u32,
+    /// Device, 0 when it has gone.
+    pub(super) ifindex: u32,
+}
+
+/// Reads what a pinned tcx link is attached to (Linux 6.6, `struct
+/// bpf_link_info`).
+pub(super) fn link_target(pin: &Path) -> io::Result<LinkTarget> {
+    #[repr(C)]
+    struct Attributes {
+        fd: u32,
+        length: u32,
+        info: u64,
+    }
+    let link = open_pin(pin)?;
+    let mut info = [0u32; 16];
+    let mut attributes = Attributes {
+        fd: link.as_raw_fd().unsigned_abs(),
+        length: 64,
+        info: info.as_mut_ptr().expose_provenance() as u64,
+    };
+    bpf(OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    // Words: type, id, program id, padding, then the device.
+    Ok(LinkTarget { program: info[2], ifindex: info[4] })
+}
+
+/// Ids of the programs on a tcx hook, in the order they run.
+pub(super) fn hook_programs(ifindex: u32, egress: bool) -> io::Result<Vec<u32>> {
+    #[repr(C)]
+    struct Attributes {
+        target: u32,
+        attach_type: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        ids: u64,
+        count: u32,
+        zero: u32,
+        unused: [u64; 4],
+    }
+    let mut ids = [0u32; 64];
+    let mut attributes = Attributes {
+        target: ifindex,
+        // BPF_TCX_INGRESS, BPF_TCX_EGRESS.
+        attach_type: if egress { 47 } else { 46 },
+        query_flags: 0,
+        attach_flags: 0,
+        ids: ids.as_mut_ptr().expose_provenance() as u64,
+        count: 64,
+        zero: 0,
+        unused: [0; 4],
+    };
+    bpf(PROG_QUERY, &mut attributes)?;
+    Ok(ids.iter().copied().take(attributes.count as usize).collect())
+}
+
+/// Memory of a map, shared with the kernel.
+#[derive(Debug)]
+pub(super) struct Shared {
+    start: NonNull<u64>,
+    pairs: usize,
+}
+
+impl Shared {
+    /// Maps the whole of an array of eight-byte elements.
+    pub(super) fn map(map: BorrowedFd<'_>, pairs: u32, writable: bool) -> io::Result<Self> {
+        let protection =
+            if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+        let pairs = pairs as usize;
+        // SAFETY: a new mapping that overlaps nothing of ours.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                pairs * PAIR_BYTES,
+                protection,
+                libc::MAP_SHARED,
+                map.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mmap gave null"))?;
+        Ok(Self { start, pairs })
+    }
+
+    /// One element, read and written as a whole: a reader sees the old or the
+    /// new one, never a mixture.
+    pub(super) fn cell(&self, index: usize) -> &AtomicU64 {
+        assert!(index < self.pairs, "an index inside the map");
+        // SAFETY: in bounds, aligned to eight bytes by the kernel, and every
+        // other writer stores whole elements too.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(index)) }
+    }
+
+    /// Sets one byte. A store of its own: marks that the programs set beside it
+    /// are never lost.
+    pub(super) fn mark(&self, byte: usize) {
+        assert!(byte < self.pairs * PAIR_BYTES, "a byte inside the map");
+        // SAFETY: in bounds; the programs write single bytes here too.
+        unsafe { AtomicU8::from_ptr(self.start.as_ptr().cast::<u8>().add(byte)) }
+            .store(1, Ordering::Relaxed);
+    }
+
+    /// Copies words in; the mapping must be writable. The rest becomes zero.
+    pub(super) fn write(&self, words: &[u32]) {
+        let mut pairs = words.chunks(2);
+        for index in 0..self.pairs {
+            let pair = pairs.next().unwrap_or(&[]);
+            let low = pair.first().copied().unwrap_or(0);
+            let high = pair.get(1).copied().unwrap_or(0);
+            let value = (u64::from(high) << 32) | u64::from(low);
+            if value != 0 {
+                self.cell(index).store(value, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Copies `count` words out.
+    pub(super) fn read(&self, count: usize) -> Vec<u32> {
+        let mut words = Vec::with_capacity(count + 1);
+        for index in 0..count.div_ceil(2).min(self.pairs) {
+            let value = self.cell(index).load(Ordering::Relaxed);
+            words.push((value & 0xffff_ffff) as u32);
+            words.push((value >> 32) as u32);
+        }
+        words.truncate(count);
+        words
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nothing borrows from it any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.pairs * PAIR_BYTES) };
+    }
+}
+
+/// Kernel ticks a second: the coarse clock steps once a tick.
+pub(super) fn ticks_per_s() -> u32 {
+    let mut step = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills one timespec.
+    let failed = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut step) } != 0;
+    let step_ns = u32::try_from(step.tv_nsec).unwrap_or(0);
+    if failed || step_ns == 0 { 250 } else { (1_000_000_000 + step_ns / 2) / step_ns }
+}
+
+/// Milliseconds of `CLOCK_MONOTONIC`, the clock of the control word.
+pub(super) fn monotonic_ms() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills one timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * 1_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
+/// The device index of a name in this network namespace.
+pub(super) fn ifindex(name: &str) -> io::Result<u32> {
+    let name = CString::new(name).map_err(io::Error::other)?;
+    // SAFETY: a valid string with its end.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+/// The name of a device index in this network namespace.
+pub(super) fn device_name(ifindex: u32) -> Option<String> {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size that the call asks for.
+    let found = unsafe { libc::if_indextoname(ifindex, name.as_mut_ptr()) };
+    if found.is_null() {
+        return None;
+    }
+    // SAFETY: the call has written a string with its end.
+    let name = unsafe { CStr::from_ptr(name.as_ptr()) };
+    name.to_str().ok().map(str::to_owned)
+}
