@@ -1,1 +1,52 @@
-//! Placeholder.
+//! From YAML and the world to an image: what the operator wrote, who is who,
+//! and the tables that answer for both. Pure: it knows no files, no clock and
+//! no kernel; everything comes in as values and goes out as values.
+//!
+//! ```text
+//! policies.d --read_policies--> [Policy] --+
+//! cluster.d  --read_world-----> World -----+--compile--> Compiled { image, rules, ... }
+//! netlink    -----------------> ThisNode --+
+//! ```
+#![forbid(unsafe_code)]
+#![warn(clippy::as_conversions)]
+
+pub mod complaint;
+pub mod fields;
+pub mod text;
+
+pub mod cidr;
+pub mod entity;
+pub mod icmp;
+pub mod label;
+pub mod policy;
+pub mod ports;
+pub mod selector;
+pub mod world;
+
+mod builtin;
+mod compile;
+mod document;
+mod encode;
+mod identity;
+mod lint;
+mod peers;
+mod rows;
+mod rule;
+mod rule_set;
+mod services;
+mod summary;
+mod world_reader;
+
+pub use crate::{
+    compile::{
+        CompileError, Compiled, Enforcement, MAX_IMAGE_WORDS, MatchingRules, Options, PolicyStatus,
+        Rule, RuleKind, ThisNode, Tunnel, TunnelKind, compile,
+    },
+    complaint::{Complaint, Severity, Source},
+    document::read_policies,
+    lint::lint,
+    policy::Policy,
+    world::World,
+    world_reader::read_world,
+};
+pub use hostfw_datapath::Direction;

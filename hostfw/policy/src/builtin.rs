@@ -1,0 +1,66 @@
+//! Rules that every node has unless they are switched off: its own tunnels and
+//! its own DHCP client. They are listed like any other rule, lose against any
+//! deny, and never put a direction in force.
+
+use hostfw_datapath::Direction;
+
+use crate::{
+    cidr::{PrefixSource, PrefixTerm},
+    compile::{Options, ThisNode},
+    entity::Entity,
+    policy::{Peers, PolicyRule},
+    ports::{Service, Services, UDP},
+    text::{FINGERPRINT_SEED, Position, fingerprint},
+};
+
+/// The built-in rules in force, each with its summary.
+pub(crate) fn rules(node: &ThisNode, options: &Options) -> Vec<(String, PolicyRule)> {
+    let mut rules = Vec::new();
+    if options.allow_own_tunnels {
+        for tunnel in &node.tunnels {
+            let summary = format!(
+                "own {} tunnel {} (UDP {}) with known nodes",
+                tunnel.kind.name(),
+                tunnel.device,
+                tunnel.port
+            );
+            for direction in [Direction::Ingress, Direction::Egress] {
+                let nodes = Peers::Entities(vec![Entity::RemoteNode]);
+                rules.push((summary.clone(), rule(&summary, direction, nodes, tunnel.port)));
+            }
+        }
+    }
+    if options.allow_dhcp_client {
+        let link_local = PrefixTerm {
+            at: Position::WHOLE_FILE,
+            from: PrefixSource::Cidr(LINK_LOCAL),
+            except: Vec::new(),
+        };
+        let v4 = "own DHCP client (UDP 67)".to_owned();
+        let v6 = "own DHCPv6 client (UDP 547)".to_owned();
+        let answers = "answers to the own DHCPv6 client (UDP 546) from fe80::/10".to_owned();
+        rules.push((v4.clone(), rule(&v4, Direction::Egress, Peers::Every, 67)));
+        rules.push((v6.clone(), rule(&v6, Direction::Egress, Peers::Every, 547)));
+        let peers = Peers::Prefixes(vec![link_local]);
+        rules.push((answers.clone(), rule(&answers, Direction::Ingress, peers, 546)));
+    }
+    rules
+}
+
+/// Servers answer a DHCPv6 client from their link-local address (RFC 8415
+/// section 18.3).
+const LINK_LOCAL: ipnet::IpNet = ipnet::IpNet::V6(ipnet::Ipv6Net::new_assert(
+    std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
+    10,
+));
+
+fn rule(summary: &str, direction: Direction, peers: Peers, port: u16) -> PolicyRule {
+    PolicyRule {
+        at: Position::WHOLE_FILE,
+        direction,
+        deny: false,
+        peers,
+        services: Services::Only(vec![Service { protocol: UDP, first: port, last: port }]),
+        fingerprint: fingerprint(FINGERPRINT_SEED, summary.as_bytes()),
+    }
+}

@@ -1,0 +1,75 @@
+//! Writes the tables of an image in the form that `hostfw_datapath::image`
+//! reads. It knows words and offsets, and nothing of policies.
+
+pub(crate) mod protocols;
+pub(crate) mod tree;
+pub(crate) mod trie4;
+pub(crate) mod trie6;
+
+use std::collections::HashMap;
+
+use hostfw_datapath::image;
+
+use crate::compile::{CompileError, MAX_IMAGE_WORDS};
+
+/// The image under construction. Equal blocks are stored once.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    words: Vec<u32>,
+    blocks: HashMap<Box<[u32]>, u32>,
+}
+
+impl Writer {
+    /// An image with an empty header.
+    pub(crate) fn new() -> Self {
+        let header = usize::try_from(image::HEADER_WORDS).unwrap_or(0);
+        Self { words: vec![0; header], blocks: HashMap::new() }
+    }
+
+    /// Stores a block and gives its offset.
+    pub(crate) fn block(&mut self, block: &[u32]) -> Result<u32, CompileError> {
+        if let Some(at) = self.blocks.get(block) {
+            return Ok(*at);
+        }
+        let at = self.append(block)?;
+        self.blocks.insert(block.into(), at);
+        Ok(at)
+    }
+
+    /// Stores a block that no other one equals.
+    pub(crate) fn append(&mut self, block: &[u32]) -> Result<u32, CompileError> {
+        let at = u32::try_from(self.words.len()).unwrap_or(u32::MAX);
+        if self.words.len() + block.len() > MAX_IMAGE_WORDS {
+            return Err(CompileError::TooLarge);
+        }
+        self.words.extend_from_slice(block);
+        Ok(at)
+    }
+
+    /// Sets a word of the header.
+    pub(crate) fn header(&mut self, at: u32, word: u32) {
+        if let Some(slot) = usize::try_from(at).ok().and_then(|at| self.words.get_mut(at)) {
+            *slot = word;
+        }
+    }
+
+    /// The finished image, with its size and checksum.
+    pub(crate) fn finish(mut self) -> Vec<u32> {
+        let n_words = u32::try_from(self.words.len()).unwrap_or(u32::MAX);
+        self.header(image::AT_WORDS, n_words);
+        let checksum = image::checksum(&self.words);
+        self.header(image::AT_CHECKSUM, checksum);
+        self.words
+    }
+}
+
+/// Where the peer word of consecutive addresses changes: the first address and
+/// the word from there on. The first entry is address 0.
+pub(crate) type Segments<A> = Vec<(A, u32)>;
+
+/// The entries that concern the addresses from `first` to `last`.
+fn within<A: Copy + Ord>(segments: &[(A, u32)], first: A, last: A) -> &[(A, u32)] {
+    let start = segments.partition_point(|(at, _)| *at <= first).saturating_sub(1);
+    let end = segments.partition_point(|(at, _)| *at <= last);
+    segments.get(start..end).unwrap_or_default()
+}

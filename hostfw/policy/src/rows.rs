@@ -1,0 +1,130 @@
+//! Rows: for one peer, the set of matching rules of every port class, as a
+//! 16-way tree whose equal nodes are stored once. Adding a rule to a row copies
+//! one path for every class the rule is about and shares all the rest.
+
+use std::collections::HashMap;
+
+use crate::{
+    compile::{CompileError, MAX_IMAGE_WORDS},
+    rule_set::{EMPTY, RuleSets},
+};
+
+/// Ways of a node.
+const WAYS: usize = 16;
+
+/// The number of a row: its root node.
+pub(crate) type RowId = u32;
+
+/// All rows of one compilation.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    nodes: Vec<[u32; WAYS]>,
+    known: HashMap<[u32; WAYS], u32>,
+    levels: u32,
+}
+
+impl Rows {
+    /// Rows over so many port classes.
+    pub(crate) fn new(n_classes: u32) -> Self {
+        let mut levels = 1;
+        while n_classes > 1 << (4 * levels) {
+            levels += 1;
+        }
+        Self { nodes: Vec::new(), known: HashMap::new(), levels }
+    }
+
+    /// Levels of every row.
+    pub(crate) fn levels(&self) -> u32 {
+        self.levels
+    }
+
+    /// The children of a node: sets at the last level, nodes above it.
+    pub(crate) fn children(&self, node: u32) -> [u32; WAYS] {
+        usize::try_from(node).ok().and_then(|at| self.nodes.get(at)).copied().unwrap_or([0; WAYS])
+    }
+
+    /// The row that no rule matches.
+    pub(crate) fn empty(&mut self) -> Result<RowId, CompileError> {
+        let mut node = EMPTY;
+        for _ in 0..self.levels {
+            node = self.intern([node; WAYS])?;
+        }
+        Ok(node)
+    }
+
+    /// The row with one more rule, which is about the given classes, ascending;
+    /// `None` for every class.
+    pub(crate) fn with(
+        &mut self,
+        sets: &mut RuleSets,
+        row: RowId,
+        rule: u32,
+        classes: Option<&[u32]>,
+    ) -> Result<RowId, CompileError> {
+        match classes {
+            Some(classes) => self.with_some(sets, row, rule, classes, self.levels - 1),
+            None => self.with_all(sets, row, rule, self.levels - 1),
+        }
+    }
+
+    fn with_some(
+        &mut self,
+        sets: &mut RuleSets,
+        node: u32,
+        rule: u32,
+        classes: &[u32],
+        level: u32,
+    ) -> Result<u32, CompileError> {
+        let mut children = self.children(node);
+        let way_of = |class: &u32| usize::try_from((class >> (level * 4)) & 15).unwrap_or(0);
+        for alike in classes.chunk_by(|left, right| way_of(left) == way_of(right)) {
+            let Some(child) = alike.first().and_then(|class| children.get_mut(way_of(class)))
+            else {
+                continue;
+            };
+            *child = if level == 0 {
+                sets.with(*child, rule)
+            } else {
+                self.with_some(sets, *child, rule, alike, level - 1)?
+            };
+        }
+        self.intern(children)
+    }
+
+    fn with_all(
+        &mut self,
+        sets: &mut RuleSets,
+        node: u32,
+        rule: u32,
+        level: u32,
+    ) -> Result<u32, CompileError> {
+        let mut children = self.children(node);
+        // Neighbours are mostly equal, and equal ones have one answer.
+        let mut last = None;
+        for child in &mut children {
+            let before = *child;
+            *child = match last {
+                Some((known, answer)) if known == before => answer,
+                _ if level == 0 => sets.with(before, rule),
+                _ => self.with_all(sets, before, rule, level - 1)?,
+            };
+            last = Some((before, *child));
+        }
+        self.intern(children)
+    }
+
+    fn intern(&mut self, children: [u32; WAYS]) -> Result<u32, CompileError> {
+        if let Some(node) = self.known.get(&children) {
+            return Ok(*node);
+        }
+        // Intermediate rows are never written, so a multiple of the image may
+        // be needed; what needs more will not fit either.
+        if self.nodes.len() * WAYS > MAX_IMAGE_WORDS * 4 {
+            return Err(CompileError::TooLarge);
+        }
+        let node = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        self.nodes.push(children);
+        self.known.insert(children, node);
+        Ok(node)
+    }
+}

@@ -1,0 +1,129 @@
+//! A rule in one line, in the words of the policy. It is for people; nothing
+//! decides by it.
+
+use hostfw_datapath::Direction;
+
+use crate::{
+    cidr::{PrefixSource, PrefixTerm},
+    icmp::{IPV4_TYPES, IPV6_TYPES},
+    policy::{Peers, PolicyRule},
+    ports::{ICMP, ICMPV6, SCTP, Service, Services, TCP, UDP, WITHOUT_PORTS},
+    selector::{Operator, Requirement, Selector},
+};
+
+/// More items of a list than these are only counted.
+const SHOWN: usize = 4;
+
+/// The line of a rule.
+pub(crate) fn of(rule: &PolicyRule) -> String {
+    let verb = if rule.deny { "deny" } else { "allow" };
+    let side = match rule.direction {
+        Direction::Ingress => "from",
+        Direction::Egress => "to",
+    };
+    format!("{verb} {side} {}: {}", peers(&rule.peers), services(&rule.services))
+}
+
+fn peers(peers: &Peers) -> String {
+    match peers {
+        Peers::Every => "everyone".to_owned(),
+        Peers::Nobody => "nobody".to_owned(),
+        Peers::Prefixes(terms) => joined(terms.iter().map(prefix)),
+        Peers::Entities(entities) => joined(entities.iter().map(|one| one.name().to_owned())),
+        Peers::Endpoints(selectors) => format!("pods {}", joined(selectors.iter().map(selector))),
+        Peers::Nodes(selectors) => format!("nodes {}", joined(selectors.iter().map(selector))),
+    }
+}
+
+fn prefix(term: &PrefixTerm) -> String {
+    let from = match &term.from {
+        PrefixSource::Cidr(cidr) => cidr.to_string(),
+        PrefixSource::Group(name) => format!("group {name}"),
+        PrefixSource::Groups(groups) => format!("groups {}", selector(groups)),
+    };
+    if term.except.is_empty() {
+        from
+    } else {
+        format!("{from} except {}", joined(term.except.iter().map(ToString::to_string)))
+    }
+}
+
+fn selector(selector: &Selector) -> String {
+    if selector.requirements.is_empty() {
+        return "{}".to_owned();
+    }
+    let terms: Vec<_> = selector.requirements.iter().map(requirement).collect();
+    format!("{{{}}}", terms.join(", "))
+}
+
+fn requirement(requirement: &Requirement) -> String {
+    let source = requirement.source.as_ref().map(|source| format!("{source}:"));
+    let key = format!("{}{}", source.unwrap_or_default(), requirement.key);
+    match &requirement.operator {
+        Operator::In(values) if values.len() == 1 => format!("{key}={}", values.concat()),
+        Operator::In(values) => format!("{key} in ({})", values.join(", ")),
+        Operator::NotIn(values) => format!("{key} not in ({})", values.join(", ")),
+        Operator::Exists => format!("{key} exists"),
+        Operator::DoesNotExist => format!("no {key}"),
+    }
+}
+
+fn services(services: &Services) -> String {
+    let Services::Only(list) = services else { return "every service".to_owned() };
+    if list.is_empty() {
+        return "no service".to_owned();
+    }
+    let mut shown = Vec::new();
+    let mut rest = list.as_slice();
+    while let Some((first, after)) = rest.split_first() {
+        // `ANY` was read as the three protocols with ports.
+        let any = [TCP, UDP, SCTP].map(|protocol| Service { protocol, ..*first });
+        if let Some(behind) = rest.strip_prefix(&any[..]) {
+            shown.push(format!("ANY {}", range(first)));
+            rest = behind;
+        } else {
+            shown.push(service(first));
+            rest = after;
+        }
+    }
+    joined(shown.into_iter())
+}
+
+fn service(service: &Service) -> String {
+    match service.protocol {
+        TCP => format!("TCP {}", range(service)),
+        UDP => format!("UDP {}", range(service)),
+        SCTP => format!("SCTP {}", range(service)),
+        ICMP => icmp("ICMP", IPV4_TYPES, service.first),
+        ICMPV6 => icmp("ICMPv6", IPV6_TYPES, service.first),
+        number => WITHOUT_PORTS
+            .iter()
+            .find(|(_, known)| *known == number)
+            .map_or_else(|| format!("protocol {number}"), |(name, _)| (*name).to_owned()),
+    }
+}
+
+fn icmp(protocol: &str, names: &[(&str, u8)], number: u16) -> String {
+    // Of two names for one type the later is the usual one.
+    match names.iter().rev().find(|(_, known)| u16::from(*known) == number) {
+        Some((name, _)) => format!("{protocol} {name}"),
+        None => format!("{protocol} {number}"),
+    }
+}
+
+fn range(service: &Service) -> String {
+    match (service.first, service.last) {
+        (0, u16::MAX) => "every port".to_owned(),
+        (first, last) if first == last => first.to_string(),
+        (first, last) => format!("{first}-{last}"),
+    }
+}
+
+fn joined(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<_> = items.collect();
+    let shown = items.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match items.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

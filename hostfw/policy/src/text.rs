@@ -1,0 +1,381 @@
+//! A YAML file as a tree in which every node knows its line and column and
+//! whether a scalar was written as text or as a number. It bounds what a file
+//! may cost, and knows nothing of policies; the daemon reads its configuration
+//! with it too.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_yaml::Spanned;
+
+use crate::complaint::{Report, Source};
+
+/// A place in a file, both counted from 1; columns count characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line.
+    pub line: u32,
+    /// The column.
+    pub column: u32,
+}
+
+impl Position {
+    /// The file as a whole.
+    pub const WHOLE_FILE: Self = Self { line: 0, column: 0 };
+}
+
+/// One YAML node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Where it starts; an alias stands where it is used.
+    pub at: Position,
+    /// What it is.
+    pub value: Value,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Nothing, `null` or `~`.
+    Null,
+    /// Text: quoted, or plain and nothing else.
+    Text(String),
+    /// A plain scalar that reads as a number, as it was written.
+    Number(String),
+    /// A plain scalar that reads as a truth value.
+    Truth(bool),
+    /// A list.
+    List(Vec<Node>),
+    /// A mapping, in the order of the file.
+    Map(Vec<Entry>),
+}
+
+/// One key of a mapping and its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where the key starts.
+    pub at: Position,
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: Node,
+}
+
+impl Node {
+    /// Names the kind of the node in a complaint.
+    pub fn kind(&self) -> &'static str {
+        match self.value {
+            Value::Null => "empty",
+            Value::Text(_) => "text",
+            Value::Number(_) => "a number",
+            Value::Truth(_) => "a truth value",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a mapping",
+        }
+    }
+
+    /// A fingerprint of the content, positions left out (FNV-1a, 64 bits).
+    pub fn fingerprint(&self, so_far: u64) -> u64 {
+        match &self.value {
+            Value::Null => fingerprint(so_far, b"~"),
+            Value::Text(text) => fingerprint(fingerprint(so_far, b"t"), text.as_bytes()),
+            Value::Number(text) => fingerprint(fingerprint(so_far, b"n"), text.as_bytes()),
+            Value::Truth(true) => fingerprint(so_far, b"y"),
+            Value::Truth(false) => fingerprint(so_far, b"f"),
+            Value::List(items) => {
+                let sum =
+                    items.iter().fold(fingerprint(so_far, b"["), |sum, item| item.fingerprint(sum));
+                fingerprint(sum, b"]")
+            }
+            Value::Map(entries) => {
+                let sum = entries.iter().fold(fingerprint(so_far, b"{"), |sum, entry| {
+                    entry.value.fingerprint(fingerprint(sum, entry.key.as_bytes()))
+                });
+                fingerprint(sum, b"}")
+            }
+        }
+    }
+}
+
+/// Where a fingerprint starts (FNV-1a offset basis).
+pub const FINGERPRINT_SEED: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// Adds bytes, and their end, to a fingerprint.
+pub fn fingerprint(so_far: u64, bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .chain(std::iter::once(&0))
+        .fold(so_far, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// A file larger than this is refused unread.
+pub const MAX_FILE_BYTES: usize = 64 << 20;
+
+/// The documents of a file, empty ones left out. When the file cannot be read
+/// as YAML there is one complaint and no document.
+pub fn documents(report: &mut Report<'_>) -> Vec<Node> {
+    let source = report.source();
+    let Some(text) = as_text(source, report) else {
+        return Vec::new();
+    };
+    match serde_yaml::from_multiple_with_options::<Spanned<Raw>>(text, options(text.len())) {
+        Ok(documents) => documents
+            .into_iter()
+            .map(|document| placed(document, text))
+            .filter(|document| document.value != Value::Null)
+            .collect(),
+        Err(error) => {
+            complain(&error, report);
+            Vec::new()
+        }
+    }
+}
+
+fn as_text<'a>(source: &'a Source, report: &mut Report<'_>) -> Option<&'a str> {
+    if source.bytes.len() > MAX_FILE_BYTES {
+        let what = format!("the file has {} bytes", source.bytes.len());
+        let instead = format!("split it: a file may have {} MiB", MAX_FILE_BYTES >> 20);
+        report.error(Position::WHOLE_FILE, "file-too-large", what, instead);
+        return None;
+    }
+    match std::str::from_utf8(&source.bytes) {
+        Ok(text) => Some(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        Err(error) => {
+            let before = source.bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let line = before.split(|byte| *byte == b'\n').count();
+            let at = Position { line: number(line), column: 1 };
+            let what = format!("the file is not text (byte {})", error.valid_up_to());
+            report.error(at, "not-text", what, "YAML in UTF-8");
+            None
+        }
+    }
+}
+
+/// Limits that let a hundred thousand rules through and stop what multiplies:
+/// nesting, aliases, documents.
+fn options(text_bytes: usize) -> serde_yaml::Options {
+    serde_yaml::options! {
+        budget: serde_yaml::budget! {
+            // No text has more nodes than bytes; what exceeds it comes from aliases.
+            max_events: text_bytes.saturating_mul(2).saturating_add(100_000),
+            max_nodes: text_bytes.saturating_add(50_000),
+            max_depth: 48,
+            max_documents: 100_000,
+            max_aliases: 10_000,
+            max_anchors: 10_000,
+            max_recorded_anchor_events: 100_000,
+        },
+        alias_limits: serde_yaml::alias_limits! {
+            max_total_replayed_events: 50_000,
+            max_replay_stack_depth: 16,
+        },
+        non_finite_float_policy: serde_yaml::options::NonFiniteFloatPolicy::PassThrough,
+        with_snippet: false,
+    }
+}
+
+fn complain(error: &serde_yaml::Error, report: &mut Report<'_>) {
+    let at = error.location().map(|place| position(&place)).unwrap_or(Position::WHOLE_FILE);
+    let text = error.without_snippet().to_string();
+    // The position stands in the complaint already.
+    let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    let lower = what.to_ascii_lowercase();
+    if ["budget", "limit", "depth"].iter().any(|word| lower.contains(word)) {
+        let instead = "fewer aliases, less nesting: the file is not read further";
+        report.error(at, "yaml-limits", format!("the file asks for too much: {what}"), instead);
+    } else {
+        let instead = "correct the YAML: indentation, brackets, quotes, no key twice";
+        report.error(at, "yaml-syntax", format!("not readable as YAML: {what}"), instead);
+    }
+}
+
+/// A node as the parser hands it over, before its position is attached.
+enum Raw {
+    Null,
+    Text(String),
+    Number,
+    Truth(bool),
+    List(Vec<Spanned<Self>>),
+    Map(Vec<(Spanned<RawKey>, Spanned<Self>)>),
+}
+
+/// Keys are text however they are written: `80: x` is the key "80".
+struct RawKey(String);
+
+fn placed(node: Spanned<Raw>, text: &str) -> Node {
+    let at = position(&node.referenced);
+    let value = match node.value {
+        Raw::Null => Value::Null,
+        Raw::Text(text) => Value::Text(text),
+        Raw::Truth(truth) => Value::Truth(truth),
+        Raw::Number => Value::Number(as_written(&node.defined, text).to_owned()),
+        Raw::List(items) => Value::List(items.into_iter().map(|item| placed(item, text)).collect()),
+        Raw::Map(entries) => Value::Map(
+            entries
+                .into_iter()
+                .map(|(key, value)| Entry {
+                    at: position(&key.referenced),
+                    key: key.value.0,
+                    value: placed(value, text),
+                })
+                .collect(),
+        ),
+    };
+    Node { at, value }
+}
+
+fn as_written<'t>(place: &serde_yaml::Location, text: &'t str) -> &'t str {
+    let span = place.span();
+    let range = span.byte_offset().zip(span.byte_len()).and_then(|(start, length)| {
+        let start = usize::try_from(start).ok()?;
+        Some(start..start.checked_add(usize::try_from(length).ok()?)?)
+    });
+    range.and_then(|range| text.get(range)).unwrap_or("a number")
+}
+
+fn position(place: &serde_yaml::Location) -> Position {
+    let counted = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    Position { line: counted(place.line()), column: counted(place.column()) }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any YAML")
+    }
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+    fn visit_none<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+    fn visit_bool<E>(self, truth: bool) -> Result<Raw, E> {
+        Ok(Raw::Truth(truth))
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Raw, E> {
+        Ok(Raw::Number)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Raw, E> {
+        Ok(Raw::Number)
+    }
+    fn visit_i128<E>(self, _: i128) -> Result<Raw, E> {
+        Ok(Raw::Number)
+    }
+    fn visit_u128<E>(self, _: u128) -> Result<Raw, E> {
+        Ok(Raw::Number)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Raw, E> {
+        Ok(Raw::Number)
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(text.to_owned()))
+    }
+    fn visit_string<E>(self, text: String) -> Result<Raw, E> {
+        Ok(Raw::Text(text))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Raw, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Raw::List(list))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Raw, A::Error> {
+        let mut map = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            map.push(entry);
+        }
+        Ok(Raw::Map(map))
+    }
+}
+
+impl<'de> Deserialize<'de> for RawKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)
+            .map(Self)
+            .map_err(|error| D::Error::custom(format!("a key must be text: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Vec<Node>, Vec<crate::Complaint>) {
+        read_bytes(text.as_bytes().to_vec())
+    }
+
+    fn read_bytes(bytes: Vec<u8>) -> (Vec<Node>, Vec<crate::Complaint>) {
+        let source = Source { path: "p.yaml".to_owned(), bytes };
+        let mut report = Report::new(&source);
+        let documents = documents(&mut report);
+        (documents, report.finish())
+    }
+
+    #[test]
+    fn every_node_knows_its_place_and_how_it_was_written() {
+        let (documents, complaints) = read("a: 080\nb:\n  - \"80\"\n  - yes\n  - .nan\n  - ~\n");
+        assert_eq!(complaints, []);
+        let [Node { value: Value::Map(entries), .. }] = documents.as_slice() else {
+            panic!("one mapping, not {documents:?}");
+        };
+        assert_eq!(entries[0].value.value, Value::Number("080".to_owned()));
+        assert_eq!(entries[0].value.at, Position { line: 1, column: 4 });
+        assert_eq!(entries[1].at, Position { line: 2, column: 1 });
+        let Value::List(items) = &entries[1].value.value else { panic!("a list") };
+        let values: Vec<_> = items.iter().map(|item| item.value.clone()).collect();
+        assert_eq!(values[0], Value::Text("80".to_owned()));
+        assert_eq!(values[1], Value::Truth(true));
+        assert_eq!(values[2], Value::Number(".nan".to_owned()));
+        assert_eq!(values[3], Value::Null);
+        assert_eq!(items[1].at, Position { line: 4, column: 5 });
+    }
+
+    #[test]
+    fn empty_documents_are_no_documents() {
+        for text in ["", "\n", "# only a comment\n", "---\n---\n", "--- ~\n"] {
+            assert_eq!(read(text), (vec![], vec![]), "{text:?}");
+        }
+        assert_eq!(read("---\na: x\n---\n---\nb: y\n").0.len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_yaml_gives_one_complaint_with_a_place() {
+        for (text, line) in
+            [("a: [b\n", 2), ("a: 1\na: 2\n", 2), ("a: b\n c: d\n", 2), ("? [x]\n: y\n", 1)]
+        {
+            let (documents, complaints) = read(text);
+            assert_eq!((documents.len(), complaints.len()), (0, 1), "{text:?} {complaints:?}");
+            assert_eq!(complaints[0].code, "yaml-syntax", "{complaints:?}");
+            assert!(complaints[0].line <= line && complaints[0].line > 0, "{complaints:?}");
+        }
+    }
+
+    #[test]
+    fn garbage_is_refused_as_not_text() {
+        let (documents, complaints) = read_bytes(b"kind: x\n\xff\xfe\x00\x01".to_vec());
+        assert_eq!((documents.len(), complaints.len()), (0, 1));
+        assert_eq!((complaints[0].code, complaints[0].line), ("not-text", 2));
+    }
+
+    #[test]
+    fn the_fingerprint_follows_the_content_and_not_the_place() {
+        let print = |text: &str| read(text).0[0].fingerprint(FINGERPRINT_SEED);
+        assert_eq!(print("a: [x, y]\n"), print("# moved\n\na:\n- x\n- y\n"));
+        assert_ne!(print("a: [x, y]\n"), print("a: [xy]\n"));
+        assert_ne!(print("a: \"1\"\n"), print("a: 1\n"));
+    }
+}

@@ -1,0 +1,58 @@
+//! Who is who: nodes, pods, namespaces, groups of prefixes and the API server,
+//! from whatever source. It does not know where these facts come from, and
+//! which of them matter to a policy.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+
+/// The world around this node; empty for a node without a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct World {
+    /// Nodes by name, this one included.
+    pub nodes: BTreeMap<String, ClusterNode>,
+    /// Pods by namespace and name.
+    pub pods: BTreeMap<(String, String), Pod>,
+    /// Labels of namespaces by name.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// Groups of prefixes by name.
+    pub cidr_groups: BTreeMap<String, CidrGroup>,
+    /// Addresses of the API server, on a node or outside.
+    pub api_servers: BTreeSet<IpAddr>,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterNode {
+    /// Its labels, unfiltered.
+    pub labels: BTreeMap<String, String>,
+    /// Its own addresses.
+    pub addresses: BTreeSet<IpAddr>,
+    /// The prefixes its pods get their addresses from.
+    pub pod_cidrs: Vec<IpNet>,
+}
+
+/// A pod with addresses of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Its labels, unfiltered.
+    pub labels: BTreeMap<String, String>,
+    /// Its addresses.
+    pub addresses: BTreeSet<IpAddr>,
+    /// The name of its node, where it is known.
+    pub node: Option<String>,
+    /// Its service account.
+    pub service_account: String,
+}
+
+/// A CiliumCIDRGroup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CidrGroup {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its prefixes.
+    pub cidrs: Vec<IpNet>,
+}
