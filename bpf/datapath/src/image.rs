@@ -41,6 +41,26 @@ pub trait Image: Sized {
     fn find(&self, question: Question) -> u32 {
         walk(self, question)
     }
+
+    /// The answer for a packet that is only thought of, such as the one that
+    /// this one answers.
+    #[inline(always)]
+    fn answer(&self, direction: Direction, address: &Address, protocol: u8, port: u16) -> Answer {
+        answer(self, direction, address, protocol, port)
+    }
+}
+
+/// The answer for an address and a port.
+#[inline(always)]
+pub fn answer<I: Image>(
+    image: &I,
+    direction: Direction,
+    address: &Address,
+    protocol: u8,
+    port: u16,
+) -> Answer {
+    let peer_class = peer(image, address) & CLASS;
+    verdict(image, image.find(Question { direction, peer_class, protocol, port })).0
 }
 
 /// What the image is asked about subject 0, this host.

@@ -90,7 +90,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         if !group && !self.is_for_host(&network) {
             return unread(pass(Reason::Transit));
         }
-        let upper = match parse::upper(packet, &network, Depth::Packet) {
+        let upper = match packet.upper(network.start(Depth::Packet)) {
             Ok(upper) => upper,
             Err(_) if group => return unread(pass(Reason::Group)),
             Err(reason) => {
@@ -218,7 +218,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             protocol::ICMPV6 => 128,
             _ => port,
         };
-        let (_, answer, _) = self.ask(direction, &key.remote, key.protocol, port);
+        let answer = self.image.answer(direction, &key.remote, key.protocol, port);
         answer.allows() || (self.audit && answer == Answer::DefaultDeny)
     }
 
@@ -256,7 +256,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         if quoted.source != network.destination {
             return None;
         }
-        let Ok(inner) = parse::upper(packet, &quoted, Depth::Quoted) else { return None };
+        let Ok(inner) = packet.upper(quoted.start(Depth::Quoted)) else { return None };
         if matches!(inner.fragment, Fragment::Later) {
             return None;
         }
@@ -268,7 +268,8 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             self.tables.opener(&key) != Opener::Nobody
         } else if matches!(icmp::kind(&inner), Kind::Ordinary | Kind::EchoReply) {
             // Our answer to a flow that policy admits: nothing is stored for it.
-            self.ask(Direction::Ingress, &key.remote, key.protocol, key.local_port).1.allows()
+            let Self { image, .. } = self;
+            image.answer(Direction::Ingress, &key.remote, key.protocol, key.local_port).allows()
         } else {
             false
         };
@@ -325,7 +326,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         if forwarded && image::peer(self.image, &network.source) & LOCAL == 0 {
             return unread(pass(Reason::Transit));
         }
-        let upper = match parse::upper(packet, &network, Depth::Packet) {
+        let upper = match packet.upper(network.start(Depth::Packet)) {
             Ok(upper) => upper,
             Err(reason) if in_force && !forwarded => {
                 return addresses_only(network.source, network.destination, refuse(reason));
@@ -401,7 +402,8 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         if !image::in_force(self.image, ingress) {
             return false;
         }
-        self.ask(Direction::Ingress, &key.remote, key.protocol, key.local_port).1.allows()
+        let Self { image, .. } = self;
+        image.answer(Direction::Ingress, &key.remote, key.protocol, key.local_port).allows()
     }
 
     /// True when an outgoing packet that egress policy denies answers an

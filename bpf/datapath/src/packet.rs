@@ -3,6 +3,11 @@
 
 use zerocopy::FromBytes;
 
+use crate::{
+    Reason,
+    parse::{self, Start, Upper},
+};
+
 /// What the kernel knows beside the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -36,4 +41,17 @@ pub trait Packet {
     /// A header at an offset in bytes (below [`MAX_OFFSET`]), or `None` when it
     /// does not lie wholly inside the packet.
     fn read<H: FromBytes + Copy>(&self, offset: u32) -> Option<H>;
+
+    /// What follows the IP header. The kernel overrides this by a function of
+    /// its own around the same code, so that its verifier reads the loop once.
+    ///
+    /// # Errors
+    /// The reason to refuse the packet, see [`parse::upper`].
+    #[inline(always)]
+    fn upper(&self, start: Start) -> Result<Upper, Reason>
+    where
+        Self: Sized,
+    {
+        parse::upper(self, start)
+    }
 }

@@ -217,13 +217,11 @@ pub struct Upper {
     pub fragment: Fragment,
     /// Byte 13 of a TCP header, otherwise 0.
     pub tcp_flags: u8,
-    /// Code of an ICMP message, otherwise 0.
-    pub icmp_code: u8,
     /// Source port; the identifier of an ICMP echo; otherwise 0.
     pub source_port: u16,
     /// Destination port; the type of an ICMP message; otherwise 0.
     pub port: u16,
-    /// Offset of the upper-layer header in bytes.
+    /// Offset of the upper-layer header in bytes, below 1,024.
     pub offset: u32,
 }
 
@@ -237,18 +235,153 @@ pub enum Depth {
     Quoted,
 }
 
+/// Where the upper layer of a packet begins to be looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// See [`Network::next`].
+    pub next: u8,
+    /// See [`Network::fragment`].
+    pub fragment: u16,
+    /// See [`Network::after`]; below 1,024.
+    pub after: u32,
+    /// See [`Network::v6`].
+    pub v6: bool,
+    /// How much there is.
+    pub depth: Depth,
+}
+
+impl Network {
+    /// Where this header's upper layer begins.
+    #[inline(always)]
+    pub const fn start(&self, depth: Depth) -> Start {
+        let Self { next, fragment, after, v6, .. } = *self;
+        Start { next, fragment, after, v6, depth }
+    }
+}
+
+/// The forms in which the kernel hands these values between its functions, one
+/// machine word each: bit 0 onward, least significant first.
+mod word {
+    #![expect(clippy::as_conversions, reason = "fields are cut out of a word by size")]
+
+    use super::{Depth, Fragment, Start, Upper};
+    use crate::Reason;
+
+    const REFUSED: u64 = 1 << 63;
+
+    impl Start {
+        /// offset 10, next 8, fragment 16, v6 1, quoted 1.
+        #[inline(always)]
+        pub const fn to_word(self) -> u64 {
+            (self.after & 0x3ff) as u64
+                | (self.next as u64) << 10
+                | (self.fragment as u64) << 18
+                | (self.v6 as u64) << 34
+                | (matches!(self.depth, Depth::Quoted) as u64) << 35
+        }
+
+        /// The inverse.
+        #[inline(always)]
+        pub const fn from_word(word: u64) -> Self {
+            Self {
+                after: (word & 0x3ff) as u32,
+                next: (word >> 10) as u8,
+                fragment: (word >> 18) as u16,
+                v6: word & (1 << 34) != 0,
+                depth: if word & (1 << 35) != 0 { Depth::Quoted } else { Depth::Packet },
+            }
+        }
+    }
+
+    impl Upper {
+        /// offset 10, protocol 8, flags 8, source port 16, port 16, fragment 2;
+        /// or the top bit and a reason.
+        #[inline(always)]
+        pub const fn to_word(outcome: Result<Self, Reason>) -> u64 {
+            match outcome {
+                Ok(upper) => {
+                    (upper.offset & 0x3ff) as u64
+                        | (upper.protocol as u64) << 10
+                        | (upper.tcp_flags as u64) << 18
+                        | (upper.source_port as u64) << 26
+                        | (upper.port as u64) << 42
+                        | (upper.fragment as u64) << 58
+                }
+                Err(reason) => REFUSED | reason as u64,
+            }
+        }
+
+        /// The inverse.
+        #[inline(always)]
+        pub const fn from_word(word: u64) -> Result<Self, Reason> {
+            if word & REFUSED != 0 {
+                return Err(match Reason::from_number(word as u8) {
+                    Some(reason) => reason,
+                    None => Reason::Malformed,
+                });
+            }
+            Ok(Self {
+                offset: (word & 0x3ff) as u32,
+                protocol: (word >> 10) as u8,
+                tcp_flags: (word >> 18) as u8,
+                source_port: (word >> 26) as u16,
+                port: (word >> 42) as u16,
+                fragment: match (word >> 58) & 3 {
+                    0 => Fragment::Whole,
+                    1 => Fragment::First,
+                    _ => Fragment::Later,
+                },
+            })
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn a_start_survives_its_word(
+                next: u8, fragment: u16, after in 0u32..1024, v6: bool, quoted: bool,
+            ) {
+                let depth = if quoted { Depth::Quoted } else { Depth::Packet };
+                let start = Start { next, fragment, after, v6, depth };
+                prop_assert_eq!(Start::from_word(start.to_word()), start);
+            }
+
+            #[test]
+            fn an_upper_layer_survives_its_word(
+                protocol: u8, tcp_flags: u8, source_port: u16, port: u16,
+                offset in 0u32..1024, place in 0usize..3,
+            ) {
+                let fragment = [Fragment::Whole, Fragment::First, Fragment::Later][place];
+                let upper = Upper { protocol, fragment, tcp_flags, source_port, port, offset };
+                prop_assert_eq!(Upper::from_word(Upper::to_word(Ok(upper))), Ok(upper));
+            }
+
+            #[test]
+            fn a_refusal_survives_its_word(index in 0..Reason::ALL.len()) {
+                let reason = Reason::ALL[index];
+                prop_assert_eq!(Upper::from_word(Upper::to_word(Err(reason))), Err(reason));
+            }
+        }
+    }
+}
+
 /// Follows extension headers and reads ports, flags or the ICMP type.
 ///
 /// # Errors
 /// The reason to refuse: a cut header, a chain that is too long, a type 0
 /// routing header, a fragment that starts inside the TCP header.
 #[inline(always)]
-pub fn upper<P: Packet>(packet: &P, network: &Network, depth: Depth) -> Result<Upper, Reason> {
-    let mut protocol = network.next;
-    let mut offset = network.after;
-    let mut place = u32::from(network.fragment & 0x1fff);
-    let mut more = network.fragment & 0x2000 != 0;
-    if network.v6 {
+pub fn upper<P: Packet>(packet: &P, start: Start) -> Result<Upper, Reason> {
+    let mut protocol = start.next;
+    let mut offset = start.after;
+    let mut place = u32::from(start.fragment & 0x1fff);
+    let mut more = start.fragment & 0x2000 != 0;
+    if start.v6 {
         let mut count = 0;
         loop {
             match protocol {
@@ -301,7 +434,7 @@ pub fn upper<P: Packet>(packet: &P, network: &Network, depth: Depth) -> Result<U
         _ => Fragment::Later,
     };
     let mut upper =
-        Upper { protocol, fragment, tcp_flags: 0, icmp_code: 0, source_port: 0, port: 0, offset };
+        Upper { protocol, fragment, tcp_flags: 0, source_port: 0, port: 0, offset };
     if matches!(fragment, Fragment::Later) {
         // Offset 1 (eight bytes) would rewrite the flags of the first fragment.
         if protocol == protocol::TCP && place == 1 {
@@ -316,7 +449,7 @@ pub fn upper<P: Packet>(packet: &P, network: &Network, depth: Depth) -> Result<U
             };
             upper.source_port = ports[0].host();
             upper.port = ports[1].host();
-            if protocol == protocol::TCP && matches!(depth, Depth::Packet) {
+            if protocol == protocol::TCP && matches!(start.depth, Depth::Packet) {
                 let Some(flags) = packet.read::<u8>(offset.wrapping_add(13)) else {
                     return Err(Reason::Malformed);
                 };
@@ -328,7 +461,6 @@ pub fn upper<P: Packet>(packet: &P, network: &Network, depth: Depth) -> Result<U
                 return Err(Reason::Malformed);
             };
             upper.port = head[0].host() >> 8;
-            upper.icmp_code = u8::try_from(head[0].host() & 0xff).unwrap_or(0);
             upper.source_port = head[2].host();
         }
         _ => {}

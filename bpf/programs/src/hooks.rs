@@ -65,12 +65,17 @@ fn run(context: TcContext, direction: Direction, layer: Layer) -> i32 {
     if linear < PLAIN_BYTES && linear < skb.length() {
         skb.pull(PLAIN_BYTES);
     }
-    let mut judged = judge::judge(direction, &skb, &image, &host, applied.audit);
-    // A long chain of headers may lie outside what can be read directly.
-    if matches!(judged.verdict.reason, Reason::Malformed) && skb.linear() < skb.length() {
+    let mut pulled = false;
+    let judged = loop {
+        let judged = judge::judge(direction, &skb, &image, &host, applied.audit);
+        // A long chain of headers may lie outside what can be read directly.
+        let cut = matches!(judged.verdict.reason, Reason::Malformed);
+        if pulled || !cut || skb.linear() >= skb.length() {
+            break judged;
+        }
         skb.pull(MAX_OFFSET + 64);
-        judged = judge::judge(direction, &skb, &image, &host, applied.audit);
-    }
+        pulled = true;
+    };
     if maps::mode() & REHEARSE == 0 {
         count_reason(direction, judged.verdict.reason, skb.length());
         count_rule(applied.slot, judged.verdict.rule, skb.length());

@@ -13,6 +13,7 @@ use hostfw_datapath::{
     image::{self, Question},
     parse::protocol,
     tables::Opener,
+    verdict::Answer,
 };
 
 use crate::{
@@ -53,36 +54,57 @@ impl Image for Generation {
     #[inline(always)]
     fn find(&self, question: Question) -> u32 {
         let Question { direction, peer_class, protocol, port } = question;
-        let what = ((direction as u32) << 24) | (u32::from(protocol) << 16) | u32::from(port);
-        hostfw_find(self.slot, peer_class, what)
+        hostfw_find(self.slot, peer_class, what(direction, protocol, port))
     }
+
+    #[inline(always)]
+    fn answer(&self, direction: Direction, address: &Address, protocol: u8, port: u16) -> Answer {
+        let what = what(direction, protocol, port);
+        Answer::from_word(hostfw_answer(self.slot, what, address.high, address.low))
+    }
+}
+
+/// Direction, protocol and port in one word, from bit 24, 16 and 0.
+#[inline(always)]
+fn what(direction: Direction, protocol: u8, port: u16) -> u32 {
+    ((direction as u32) << 24) | (u32::from(protocol) << 16) | u32::from(port)
+}
+
+/// The direction in a word of [`what`].
+#[inline(always)]
+fn direction(what: u32) -> Direction {
+    if what >> 24 == 0 { Direction::Ingress } else { Direction::Egress }
 }
 
 /// The IPv6 walk as a global function: the verifier reads it once, with any
 /// arguments, and not on every path that calls it.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn hostfw_peer_v6(slot: u32, high: u64, low: u64) -> u32 {
+extern "C" fn hostfw_peer_v6(slot: u32, high: u64, low: u64) -> u32 {
     match Generation::of(slot) {
         Some(generation) => image::walk_v6(&generation, &Address { high, low }),
         None => 0,
     }
 }
 
-/// The walk to a verdict, likewise. `what`: direction, protocol and port from
-/// bit 24, 16 and 0.
+/// The walk to a verdict, likewise.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn hostfw_find(slot: u32, peer_class: u32, what: u32) -> u32 {
+extern "C" fn hostfw_find(slot: u32, peer_class: u32, what: u32) -> u32 {
     let Some(generation) = Generation::of(slot) else { return 0 };
-    let direction = if what >> 24 == 0 { Direction::Ingress } else { Direction::Egress };
-    let question = Question {
-        direction,
-        peer_class,
-        protocol: (what >> 16) as u8,
-        port: what as u16,
-    };
+    let (protocol, port) = ((what >> 16) as u8, what as u16);
+    let question = Question { direction: direction(what), peer_class, protocol, port };
     image::walk(&generation, question)
+}
+
+/// An answer for a packet that is only thought of, likewise.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn hostfw_answer(slot: u32, what: u32, high: u64, low: u64) -> u32 {
+    let Some(generation) = Generation::of(slot) else { return 0 };
+    let (protocol, port) = ((what >> 16) as u8, what as u16);
+    let address = Address { high, low };
+    image::answer(&generation, direction(what), &address, protocol, port) as u32
 }
 
 /// The host around one packet.
@@ -142,6 +164,26 @@ impl Host {
             let state = (*socket).state;
             bpf_sk_release(socket.cast());
             state
+        }
+    }
+}
+
+/// Who opened a connection, as the number of an [`Opener`]. A function of its
+/// own: it is asked in three places and seldom.
+#[inline(never)]
+fn opener(host: &Host, key: &FlowKey) -> u32 {
+    match host.socket_state(key, &key.remote, key.remote_port) {
+        NONE | LISTEN => Opener::Nobody as u32,
+        NEW_SYN_RECV => Opener::Peer as u32,
+        SYN_SENT => Opener::Host as u32,
+        _ => {
+            // Established, or closing. Whoever did not open it listens.
+            let v4 = key.local.is_v4();
+            let anyone = if v4 { Address::v4(0) } else { Address { high: 0, low: 0 } };
+            match host.socket_state(key, &anyone, 0) {
+                LISTEN => Opener::Peer as u32,
+                _ => Opener::Host as u32,
+            }
         }
     }
 }
@@ -221,19 +263,10 @@ impl Tables for Host {
 
     #[inline(always)]
     fn opener(&self, key: &FlowKey) -> Opener {
-        match self.socket_state(key, &key.remote, key.remote_port) {
-            NONE | LISTEN => Opener::Nobody,
-            NEW_SYN_RECV => Opener::Peer,
-            SYN_SENT => Opener::Host,
-            _ => {
-                // Established, or closing. Whoever did not open it listens.
-                let anyone =
-                    if key.local.is_v4() { Address::v4(0) } else { Address { high: 0, low: 0 } };
-                match self.socket_state(key, &anyone, 0) {
-                    LISTEN => Opener::Peer,
-                    _ => Opener::Host,
-                }
-            }
+        match opener(self, key) {
+            1 => Opener::Host,
+            2 => Opener::Peer,
+            _ => Opener::Nobody,
         }
     }
 

@@ -2,8 +2,9 @@
 
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_pull_data};
 use hostfw_datapath::{
-    Facts, Packet,
+    Facts, Packet, Reason,
     packet::{Layer, MAX_OFFSET},
+    parse::{self, Start, Upper},
 };
 
 /// The packet of one program run.
@@ -88,4 +89,19 @@ impl Packet for Skb {
         // loads need no alignment in packets.
         Some(unsafe { *(at as *const H) })
     }
+
+    #[inline(always)]
+    fn upper(&self, start: Start) -> Result<Upper, Reason> {
+        Upper::from_word(hostfw_upper(self.raw, start.to_word()))
+    }
+}
+
+/// The walk over extension headers as a global function: the verifier reads it
+/// once, with any start.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn hostfw_upper(raw: *mut __sk_buff, start: u64) -> u64 {
+    // The layer and the direction do not matter above the IP header.
+    let skb = Skb { raw, layer: Layer::Ethernet, egress: false };
+    Upper::to_word(parse::upper(&skb, Start::from_word(start)))
 }
