@@ -142,9 +142,24 @@ impl<'host> Firewall<'host> {
     /// When it is running already or cannot be started.
     #[track_caller]
     pub fn spawn(&mut self) {
+        self.spawn_through(&[]);
+    }
+
+    /// As [`Self::spawn`], by way of a program that changes what it may do.
+    ///
+    /// # Panics
+    /// When it is running already or cannot be started.
+    #[track_caller]
+    pub fn spawn_through(&mut self, wrapper: &[&str]) {
         assert!(self.process.is_none(), "one daemon per host");
-        let mut command = self.host.command(binary("hostfwd"));
-        command.arg("--config").arg(&self.files.config);
+        let mut words: Vec<OsString> = wrapper.iter().map(OsString::from).collect();
+        words.extend([
+            binary("hostfwd").into(),
+            "--config".into(),
+            self.files.config.clone().into(),
+        ]);
+        let mut command = self.host.command(&words[0]);
+        command.args(&words[1..]);
         self.process = Some(Process::start("hostfwd", self.host.folder(), &mut command));
     }
 
@@ -167,6 +182,15 @@ impl<'host> Firewall<'host> {
         let log = self.log();
         self.process = None;
         assert!(status.success(), "hostfwd ended with {status}\n{log}");
+    }
+
+    /// Asks the daemon to read everything again.
+    ///
+    /// # Panics
+    /// When it is not running.
+    #[track_caller]
+    pub fn reload(&self) {
+        self.process.as_ref().expect("a running daemon").signal(libc::SIGHUP);
     }
 
     /// The running daemon.

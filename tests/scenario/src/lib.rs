@@ -9,6 +9,7 @@
 #![allow(clippy::print_stderr, reason = "a failing test shows what it saw")]
 
 mod firewall;
+mod full_hooks;
 mod host;
 mod lab;
 mod link_socket;
@@ -23,14 +24,16 @@ mod wait;
 
 pub mod demo;
 pub mod packet;
+pub mod scene;
 
 pub use crate::{
     firewall::{Answer, Firewall, FirewallFiles, binary},
+    full_hooks::FullHooks,
     host::Host,
     lab::Lab,
     link_socket::{LinkSocket, contains},
     ping::ping,
-    probe::{Reach, http_get, reaches, tcp, udp},
+    probe::{Reach, http_get, reaches, reaches_from, tcp, udp},
     process::Process,
     server::{Echo, Etcd, Nginx, Sshd},
     traffic::{Connections, Datagrams, Stream},

@@ -2,11 +2,11 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket},
     time::Duration,
 };
 
-use crate::Host;
+use crate::{Host, syscall};
 
 /// How an attempt to open a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,15 @@ pub fn reaches(from: &Host, to: SocketAddr, limit: Duration) -> Reach {
         Ok(_) => Reach::Open,
         Err(error) if error.kind() == ErrorKind::TimedOut => Reach::Silent,
         Err(_) => Reach::Refused,
+    }
+}
+
+/// As [`reaches`], from one of the host's addresses.
+pub fn reaches_from(from: &Host, source: Ipv4Addr, to: SocketAddrV4, limit: Duration) -> Reach {
+    match from.inside(|| syscall::connect_from(source, to, limit)) {
+        Ok(_) => Reach::Open,
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Reach::Refused,
+        Err(_) => Reach::Silent,
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io,
     mem::{size_of, zeroed},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpStream},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -94,6 +94,32 @@ pub(crate) fn bind_to_device(socket: &OwnedFd, ifindex: u32, protocol: u16) -> i
     })
 }
 
+/// Opens a TCP connection from an address of the host's choice.
+pub(crate) fn connect_from(
+    source: Ipv4Addr,
+    destination: SocketAddrV4,
+    limit: Duration,
+) -> io::Result<TcpStream> {
+    let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    let name = |address: Ipv4Addr, port: u16| libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) },
+        sin_zero: [0; 8],
+    };
+    let length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    let (here, there) = (name(source, 0), name(*destination.ip(), destination.port()));
+    // SAFETY: pointer and length are those of a live structure of the family
+    // that the socket has.
+    check(unsafe { libc::bind(socket.as_raw_fd(), std::ptr::from_ref(&here).cast(), length) })?;
+    let stream = TcpStream::from(socket);
+    // Linux bounds the handshake by the time limit for sending.
+    stream.set_write_timeout(Some(limit))?;
+    // SAFETY: as above.
+    check(unsafe { libc::connect(stream.as_raw_fd(), std::ptr::from_ref(&there).cast(), length) })?;
+    Ok(stream)
+}
+
 /// Sends on a bound or connected socket.
 pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: pointer and length are those of a live slice.
@@ -168,6 +194,72 @@ pub(crate) fn name_tun(device: &File, name: &str) -> io::Result<()> {
     request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
     // SAFETY: TUNSETIFF reads and writes one ifreq, which is live.
     check(unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })
+}
+
+/// Loads a program for the traffic control hooks that says "next".
+pub(crate) fn load_next_program() -> io::Result<OwnedFd> {
+    /// The part of `union bpf_attr` that BPF_PROG_LOAD needs.
+    #[repr(C)]
+    struct Load {
+        kind: u32,
+        n_instructions: u32,
+        instructions: u64,
+        license: u64,
+        rest: [u64; 12],
+    }
+    const SCHED_CLS: u32 = 3;
+    const PROG_LOAD: libc::c_int = 5;
+    // r0 = -1; exit
+    let instructions: [[u8; 8]; 2] =
+        [[0xb7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+    let attributes = Load {
+        kind: SCHED_CLS,
+        n_instructions: 2,
+        instructions: instructions.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        rest: [0; 12],
+    };
+    // SAFETY: the structure and what it points to live until the call returns.
+    unsafe { bpf(PROG_LOAD, &attributes) }
+}
+
+/// Attaches a program to a tcx hook of a device of the calling thread's
+/// namespace.
+pub(crate) fn attach_tcx(program: &OwnedFd, ifindex: u32, egress: bool) -> io::Result<OwnedFd> {
+    /// The part of `union bpf_attr` that BPF_LINK_CREATE needs.
+    #[repr(C)]
+    struct Create {
+        program: u32,
+        ifindex: u32,
+        hook: u32,
+        flags: u32,
+        rest: [u64; 4],
+    }
+    const TCX_INGRESS: u32 = 46;
+    const LINK_CREATE: libc::c_int = 28;
+    let attributes = Create {
+        program: u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?,
+        ifindex,
+        hook: TCX_INGRESS + u32::from(egress),
+        flags: 0,
+        rest: [0; 4],
+    };
+    // SAFETY: the structure lives until the call returns and points to nothing.
+    unsafe { bpf(LINK_CREATE, &attributes) }
+}
+
+/// # Safety
+/// `attributes` must be what the command reads, and what it points to must live.
+unsafe fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
+    // SAFETY: the caller vouches for the contents; pointer and size belong
+    // together.
+    let descriptor = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>())
+    };
+    let descriptor = i32::try_from(descriptor).map_err(io::Error::other)?;
+    check(descriptor)?;
+    // SAFETY: the descriptor is new and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 fn check(result: i32) -> io::Result<()> {

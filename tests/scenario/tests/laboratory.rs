@@ -1,47 +1,27 @@
 //! The laboratory without a firewall: everything reaches everything. A scenario
 //! that sees silence can rely on it that the silence is the firewall's.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::net::{IpAddr, SocketAddr};
 
 use hostfw_scenario::{
     Connections, Datagrams, Echo, Etcd, Host, Lab, LinkSocket, Nginx, Reach, Sshd, Stream, Tun,
-    contains, eventually, http_get, lab, packet, ping, reaches, tcp, udp,
+    contains, eventually, http_get, lab, packet, ping, reaches,
+    scene::{MS, NODE_MAC, PEER_MAC, SECOND, pair},
+    tcp, udp,
 };
-
-const SECOND: Duration = Duration::from_secs(1);
-const MS: Duration = Duration::from_millis(1);
-
-const ONE_MAC: packet::Mac = [2, 0, 0, 0, 0, 1];
-const TWO_MAC: packet::Mac = [2, 0, 0, 0, 0, 2];
-
-fn address(text: &str) -> IpAddr {
-    text.parse().expect("an address")
-}
 
 fn at(text: &str) -> SocketAddr {
     text.parse().expect("an address and a port")
 }
 
-fn two_hosts(lab: &Lab) -> (Host, Host) {
-    let (one, two) = (lab.host("one"), lab.host("two"));
-    lab.cable((&one, "eth0", "02:00:00:00:00:01"), (&two, "eth0", "02:00:00:00:00:02"));
-    for (host, number) in [(&one, 1), (&two, 2)] {
-        host.ip(&format!(
-            "link set eth0 up\n\
-             addr add 192.0.2.{number}/24 dev eth0\n\
-             addr add 2001:db8::{number}/64 dev eth0 nodad\n"
-        ));
-    }
-    (one, two)
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
 }
 
 #[test]
 fn hosts_of_a_lab_reach_each_other_and_nobody_else() {
     let lab = lab!();
-    let (one, two) = two_hosts(&lab);
+    let (one, two) = pair(&lab);
     assert!(ping(&two, address("192.0.2.1"), SECOND));
     assert!(ping(&two, address("2001:db8::1"), SECOND));
     assert!(!ping(&two, address("192.0.2.77"), 100 * MS));
@@ -58,7 +38,7 @@ fn hosts_of_a_lab_reach_each_other_and_nobody_else() {
 #[test]
 fn traffic_counts_itself_without_loss() {
     let lab = lab!();
-    let (one, two) = two_hosts(&lab);
+    let (one, two) = pair(&lab);
     let _echo = Echo::start(&one, at("192.0.2.1:7"));
     let datagrams = Datagrams::start(&two, &one, at("192.0.2.1:9000"), MS);
     let stream = Stream::start(&two, &one, at("[2001:db8::1]:9001"), MS);
@@ -75,18 +55,18 @@ fn traffic_counts_itself_without_loss() {
 #[test]
 fn raw_frames_arrive_as_they_were_sent() {
     let lab = lab!();
-    let (one, two) = two_hosts(&lab);
+    let (one, two) = pair(&lab);
     let seen = LinkSocket::open(&one, "eth0", LinkSocket::LLDP);
     let sender = LinkSocket::open(&two, "eth0", LinkSocket::LLDP);
     let to = [1, 0x80, 0xc2, 0, 0, 0x0e];
-    sender.send(&packet::ethernet(to, TWO_MAC, LinkSocket::LLDP, b"a neighbour, with a tail"));
+    sender.send(&packet::ethernet(to, PEER_MAC, LinkSocket::LLDP, b"a neighbour, with a tail"));
     assert!(seen.sees(SECOND, |frame| contains(frame, b"a neighbour")));
 
     let received = one.inside(|| std::net::UdpSocket::bind("192.0.2.1:9")).expect("a free port");
     received.set_read_timeout(Some(SECOND)).expect("a limit above zero");
     let datagram = packet::udp((address("192.0.2.2"), 5000), (address("192.0.2.1"), 9), b"raw");
     let sender = LinkSocket::open(&two, "eth0", LinkSocket::IPV4);
-    sender.send(&packet::ethernet(ONE_MAC, TWO_MAC, LinkSocket::IPV4, &datagram));
+    sender.send(&packet::ethernet(NODE_MAC, PEER_MAC, LinkSocket::IPV4, &datagram));
     assert_eq!(received.recv(&mut [0; 16]).expect("the checksums are right"), 3);
 }
 
@@ -107,7 +87,7 @@ fn a_tun_device_carries_packets_without_ethernet() {
 #[test]
 fn the_real_servers_come_up_and_answer() {
     let lab = lab!();
-    let (one, two) = two_hosts(&lab);
+    let (one, two) = pair(&lab);
     let sshd = Sshd::start(&one, at("192.0.2.1:22"));
     assert!(sshd.accepts_login(&two, at("192.0.2.1:22"), 5 * SECOND), "{}", sshd.process.log());
     let _etcd = Etcd::start(&one, address("192.0.2.1"));
@@ -115,7 +95,7 @@ fn the_real_servers_come_up_and_answer() {
     assert!(version.contains("etcdserver"), "{version}");
     let _nginx = Nginx::start(&one, address("192.0.2.1"), &[80, 443]);
     let page = http_get(&two, at("192.0.2.1:443"), "/", 5 * SECOND).expect("an answer");
-    assert!(page.ends_with("one\n"), "{page}");
+    assert!(page.ends_with("node\n"), "{page}");
 }
 
 #[test]

@@ -1,0 +1,235 @@
+//! What an operator relies on while daemons die, come back and read bad files.
+#![allow(clippy::print_stdout, reason = "counts are worth showing")]
+
+use std::{fs, net::SocketAddr};
+
+use hostfw_api::{Mode, Severity};
+use hostfw_scenario::{
+    Connections, Datagrams, Echo, Firewall, Host, Reach, Stream, lab, never_within, reaches,
+    scene::{MS, SECOND, SILENCE, node_port, node_port6, open_port, pair, peer_port, policy},
+};
+
+/// TCP port 7 and UDP port 9000 and TCP port 9001, nothing else.
+fn some_ports() -> String {
+    let lists = [open_port(7, "TCP"), open_port(9000, "UDP"), open_port(9001, "TCP")];
+    policy("test", &format!("ingress:\n{}", lists.concat()))
+}
+
+fn started<'host>(node: &'host Host) -> Firewall<'host> {
+    let mut firewall = Firewall::new(node);
+    firewall.policy("test.yaml", &some_ports());
+    firewall.start();
+    firewall
+}
+
+/// L1.
+#[test]
+fn a_killed_daemon_leaves_every_verdict_as_it_was() {
+    let lab = lab!();
+    let (node, peer) = pair(&lab);
+    let (_echo, _echo6) = (Echo::start(&node, node_port(7)), Echo::start(&node, node_port6(7)));
+    let _closed = Echo::start(&node, node_port(8));
+    let mut firewall = started(&node);
+    firewall.kill();
+    for _ in 0..5 {
+        for to in [node_port(7), node_port6(7)] {
+            assert_eq!(reaches(&peer, to, SECOND), Reach::Open);
+        }
+        assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent);
+        // What the host opens works as well: its answers are known.
+        assert_eq!(reaches(&node, peer_port(7), SECOND), Reach::Refused);
+    }
+}
+
+/// Everything that counts itself, allowed and denied.
+struct Traffic {
+    allowed_datagrams: Datagrams,
+    denied_datagrams: Datagrams,
+    allowed_stream: Stream,
+    own_stream: Stream,
+    allowed_connections: Connections,
+    denied_connections: Connections,
+}
+
+impl Traffic {
+    fn start(node: &Host, peer: &Host) -> Self {
+        let at = |port: u16| -> SocketAddr { node_port(port) };
+        Self {
+            allowed_datagrams: Datagrams::start(peer, node, at(9000), MS),
+            denied_datagrams: Datagrams::start(peer, node, at(9002), MS),
+            allowed_stream: Stream::start(peer, node, at(9001), MS),
+            own_stream: Stream::start(node, peer, peer_port(9003), MS),
+            allowed_connections: Connections::start(peer, at(7), SECOND, MS),
+            denied_connections: Connections::start(peer, at(8), 50 * MS, MS),
+        }
+    }
+
+    /// No allowed packet was lost, and no denied one passed.
+    fn stop(self) {
+        assert!(self.allowed_stream.flows_within(SECOND) && self.own_stream.flows_within(SECOND));
+        for (what, count) in [
+            ("allowed datagrams", self.allowed_datagrams.stop()),
+            ("an allowed stream", self.allowed_stream.stop()),
+            ("a stream of the host's own", self.own_stream.stop()),
+            ("allowed connections", self.allowed_connections.stop()),
+        ] {
+            println!("{what}: {count:?}");
+            assert!(count.sent > 300, "{what}: {count:?} is no proof");
+            assert_eq!(count.lost(), 0, "{what}: {count:?}");
+        }
+        for (what, count) in [
+            ("denied datagrams", self.denied_datagrams.stop()),
+            ("denied connections", self.denied_connections.stop()),
+        ] {
+            println!("{what}: {count:?}");
+            assert!(count.sent > 30, "{what}: {count:?} is no proof");
+            assert_eq!(count.arrived, 0, "{what}: {count:?}");
+        }
+    }
+}
+
+/// L2.
+#[test]
+fn killing_the_daemon_and_starting_it_again_loses_nothing_and_leaks_nothing() {
+    let lab = lab!();
+    let (node, peer) = pair(&lab);
+    let (_echo, _closed) = (Echo::start(&node, node_port(7)), Echo::start(&node, node_port(8)));
+    let mut firewall = started(&node);
+    let traffic = Traffic::start(&node, &peer);
+    for _ in 0..3 {
+        std::thread::sleep(300 * MS);
+        firewall.kill();
+        std::thread::sleep(300 * MS);
+        firewall.start();
+    }
+    std::thread::sleep(300 * MS);
+    traffic.stop();
+}
+
+/// L2.
+#[test]
+fn restarting_and_reloading_the_daemon_loses_nothing_and_leaks_nothing() {
+    let lab = lab!();
+    let (node, peer) = pair(&lab);
+    let (_echo, _closed) = (Echo::start(&node, node_port(7)), Echo::start(&node, node_port(8)));
+    let mut firewall = started(&node);
+    let traffic = Traffic::start(&node, &peer);
+    for round in 0..3 {
+        std::thread::sleep(200 * MS);
+        firewall.stop();
+        firewall.start();
+        // New generations under traffic, with another rule each time.
+        let more = format!("ingress:\n- fromCIDR: [198.51.100.{round}/32]\n");
+        firewall.apply(|firewall| firewall.policy("more.yaml", &policy("more", &more)));
+    }
+    std::thread::sleep(300 * MS);
+    traffic.stop();
+}
+
+/// L5.
+#[test]
+fn bad_files_leave_the_last_good_generation_in_force_and_are_named() {
+    let lab = lab!();
+    let (node, peer) = pair(&lab);
+    let _echo = Echo::start(&node, node_port(7));
+    let firewall = started(&node);
+    let generation = firewall.generation();
+    let good = some_ports();
+    let half = &good[..good.len() / 2];
+    let misspelt = policy("other", "ingress:\n- fromCIDRs: [192.0.2.0/24]\n");
+    let garbage: String = (0..2000_u32).map(|number| (number % 7) as u8 as char).collect();
+    for (what, text) in [
+        ("cut in half", half),
+        ("of the same name", good.as_str()),
+        ("with an unknown field", misspelt.as_str()),
+        ("garbage", garbage.as_str()),
+    ] {
+        firewall.policy("bad.yaml", text);
+        let status = firewall.await_status(what, |status| status.refused.is_some());
+        let refused = status.refused.expect("waited for");
+        assert!(
+            refused.complaints.iter().any(|complaint| {
+                complaint.severity == Severity::Error
+                    && complaint.path.ends_with("bad.yaml")
+                    && !complaint.what.is_empty()
+            }),
+            "{what}: {refused:#?}"
+        );
+        assert_eq!(firewall.generation(), generation, "{what}");
+        assert_eq!(status.ingress, Mode::Enforcing, "{what}");
+        assert_eq!(reaches(&peer, node_port(7), SECOND), Reach::Open, "{what}");
+        assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent, "{what}");
+        assert_eq!(firewall.hostfw(&["status"]).code, 1, "{what}");
+        fs::remove_file(firewall.files.policies.join("bad.yaml")).expect("a file of the lab");
+        firewall.await_status("the refusal is over", |status| status.refused.is_none());
+    }
+    assert_eq!(firewall.generation(), generation, "the same files give the same generation");
+}
+
+/// The three ways in which files are replaced in practice.
+#[test]
+fn edits_are_taken_as_editors_and_configuration_managers_make_them() {
+    let lab = lab!();
+    let (node, peer) = pair(&lab);
+    let _echo = Echo::start(&node, node_port(7));
+    let mut firewall = Firewall::new(&node);
+    // The directory is a link to a version, which is swapped as a whole.
+    let version = |name: &str| node.folder().join(name);
+    let one = policy("test", &format!("ingress:\n{}", open_port(7, "TCP")));
+    let other = policy("test", &format!("ingress:\n{}", open_port(8, "TCP")));
+    for (name, text) in [("v1", &one), ("v2", &other)] {
+        fs::create_dir(version(name)).expect("a folder of the lab");
+        fs::write(version(name).join("test.yaml"), text).expect("a file of the lab");
+    }
+    let point_to = |name: &str| {
+        let beside = version("policies.new");
+        std::os::unix::fs::symlink(version(name), &beside).expect("a link of the lab");
+        fs::rename(&beside, version("policies.d")).expect("a link of the lab");
+    };
+    fs::remove_dir(&firewall.files.policies).expect("an empty folder");
+    point_to("v1");
+    firewall.start();
+    assert_eq!(reaches(&peer, node_port(7), SECOND), Reach::Open);
+    firewall.apply(|_| point_to("v2"));
+    assert_eq!(reaches(&peer, node_port(7), SILENCE), Reach::Silent, "the link was swapped");
+
+    // In place, in two writes with a pause: the half is never in force.
+    let place = version("v2").join("test.yaml");
+    firewall.apply(|_| {
+        let (first, second) = one.split_at(one.len() / 2);
+        fs::write(&place, first).expect("a file of the lab");
+        std::thread::sleep(20 * MS);
+        fs::write(&place, format!("{first}{second}")).expect("a file of the lab");
+    });
+    assert_eq!(reaches(&peer, node_port(7), SECOND), Reach::Open, "written in place");
+
+    // What editors leave beside it is no policy.
+    let generation = firewall.generation();
+    for name in [".test.yaml.swp", "test.yaml~", "#test.yaml#", "4913"] {
+        fs::write(version("v2").join(name), "not: [a policy").expect("a file of the lab");
+    }
+    assert!(never_within(SECOND, || firewall.status().refused.is_some()));
+    assert_eq!(firewall.generation(), generation);
+
+    // A policy that is deleted is gone.
+    firewall.apply(|_| fs::remove_file(&place).expect("a file of the lab"));
+    assert_eq!(firewall.status().ingress, Mode::NotEnforced);
+}
+
+/// L11, as far as this version goes.
+#[test]
+fn audit_mode_set_at_run_time_outlives_the_daemon() {
+    let lab = lab!();
+    let (node, peer) = pair(&lab);
+    let mut firewall = started(&node);
+    assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent);
+    assert_eq!(firewall.hostfw(&["audit", "on"]).code, 0);
+    assert_eq!(reaches(&peer, node_port(8), SECOND), Reach::Refused);
+    firewall.kill();
+    assert_eq!(reaches(&peer, node_port(8), SECOND), Reach::Refused, "while it is dead");
+    firewall.start();
+    assert!(firewall.status().audit.on);
+    assert_eq!(reaches(&peer, node_port(8), SECOND), Reach::Refused, "after it came back");
+    assert_eq!(firewall.hostfw(&["audit", "off"]).code, 0);
+    assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent);
+}
