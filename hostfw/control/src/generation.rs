@@ -1,0 +1,446 @@
+//! From files that read cleanly to a generation in force: when to compile,
+//! what to load into the kernel, when to switch, and what to keep when any of
+//! it fails. The live generation is only ever replaced by one that compiled,
+//! loaded and verified as a whole.
+
+use std::{collections::VecDeque, net::IpAddr, sync::Arc};
+
+use hostfw_datapath::{
+    control_word::{ControlWord, InForce},
+    image::{AT_CHECKSUM, AT_GENERATION},
+};
+use hostfw_policy::{
+    CompileError, Complaint, Options, Policy, PolicyStatus, Rule, Severity, ThisNode, World,
+    compile, lint,
+};
+
+use crate::{
+    directory::Texts,
+    effect::{Effect, Note},
+    retry::Progress,
+};
+
+/// One compiled set of rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// Counted over restarts too.
+    pub number: u32,
+    /// The image.
+    pub words: Vec<u32>,
+    /// What names its rules, by their ids.
+    pub rules: Vec<Rule>,
+    /// Every policy it was compiled from, those of other nodes included.
+    pub policies: Vec<PolicyStatus>,
+    /// Whether incoming packets are judged.
+    pub ingress_in_force: bool,
+    /// Whether outgoing packets are judged.
+    pub egress_in_force: bool,
+    /// Addresses of this host that it was compiled for.
+    pub addresses: Vec<IpAddr>,
+    /// What its author probably meant otherwise.
+    pub warnings: Vec<Complaint>,
+}
+
+/// The generation that an earlier daemon left in force in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// Slot and audit mode.
+    pub in_force: InForce,
+    /// Its number, from the header of the image.
+    pub number: u32,
+    /// Its checksum, from the header of the image.
+    pub checksum: u32,
+    /// Since when it is in force, on the clock of the events.
+    pub since_ms: u64,
+}
+
+/// Everything that a generation is compiled from.
+#[derive(Clone, Debug)]
+pub(crate) struct Inputs {
+    pub(crate) policies: Arc<Texts<Vec<Policy>>>,
+    pub(crate) world: Arc<Texts<World>>,
+    pub(crate) node: ThisNode,
+    pub(crate) options: Options,
+}
+
+impl Inputs {
+    /// Unchanged snapshots keep their allocation, so identity is equality.
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.policies, &other.policies)
+            && Arc::ptr_eq(&self.world, &other.world)
+            && self.node == other.node
+            && self.options == other.options
+    }
+
+    fn compile(&self, number: u32) -> Result<Generation, CompileError> {
+        let Self { policies, world, node, options } = self;
+        let compiled = compile(&policies.parsed, &world.parsed, node, options, number)?;
+        let mut warnings = policies.warnings.clone();
+        warnings.extend_from_slice(&world.warnings);
+        warnings.extend(lint(&policies.sources, &policies.parsed, &world.parsed, node, options));
+        Ok(Generation {
+            number,
+            words: compiled.words,
+            rules: compiled.rules,
+            policies: compiled.policies,
+            ingress_in_force: compiled.ingress_in_force,
+            egress_in_force: compiled.egress_in_force,
+            addresses: node.addresses.clone(),
+            warnings,
+        })
+    }
+}
+
+/// What the kernel enforces.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    pub(crate) in_force: InForce,
+    pub(crate) number: u32,
+    pub(crate) since_ms: u64,
+    /// None when an earlier daemon loaded it and its record does not match.
+    pub(crate) generation: Option<Arc<Generation>>,
+    /// False while it is only adopted: then it stays exactly as it was found.
+    ours: bool,
+}
+
+/// Why a set that read cleanly makes no generation.
+#[derive(Clone, Debug)]
+pub(crate) struct CompileFailure {
+    pub(crate) since_ms: u64,
+    pub(crate) complaint: Complaint,
+}
+
+#[derive(Debug)]
+struct Staged {
+    generation: Arc<Generation>,
+    load: Progress,
+    slot: u32,
+}
+
+/// Spec, record and status of generations.
+#[derive(Debug)]
+pub(crate) struct Generations {
+    next_number: u32,
+    /// What the wanted generation was compiled from.
+    inputs: Option<Inputs>,
+    /// Sets that did not compile, with the reason.
+    failed: Vec<(Inputs, CompileFailure)>,
+    wanted: Option<Arc<Generation>>,
+    staged: Option<Staged>,
+    live: Option<Live>,
+    switching: Option<Live>,
+    switch: Progress,
+    /// Whether the disk holds the live generation.
+    store: Progress,
+}
+
+impl Generations {
+    /// Starts with what an earlier daemon left in the kernel and on the disk.
+    pub(crate) fn new(adopted: Option<Adopted>, stored: Option<Arc<Generation>>) -> Self {
+        let newest =
+            [adopted.as_ref().map(|one| one.number), stored.as_ref().map(|one| one.number)]
+                .into_iter()
+                .flatten()
+                .max();
+        let live = adopted.map(|adopted| Live {
+            in_force: adopted.in_force,
+            number: adopted.number,
+            since_ms: adopted.since_ms,
+            generation: stored.filter(|stored| {
+                stored.number == adopted.number
+                    && word(&stored.words, AT_CHECKSUM) == Some(adopted.checksum)
+            }),
+            ours: false,
+        });
+        Self {
+            next_number: following(newest.unwrap_or(0)),
+            inputs: None,
+            failed: Vec::new(),
+            wanted: None,
+            staged: None,
+            live,
+            switching: None,
+            switch: Progress::Open,
+            store: Progress::Done,
+        }
+    }
+
+    /// Compiles the first candidate that is new and compiles. Candidates stand
+    /// in order of preference; the last ones are sets that compiled before.
+    pub(crate) fn offer(
+        &mut self,
+        now_ms: u64,
+        candidates: Vec<Inputs>,
+        effects: &mut VecDeque<Effect>,
+    ) {
+        self.failed.retain(|(inputs, _)| candidates.iter().any(|one| one.is_same(inputs)));
+        for candidate in candidates {
+            if self.inputs.as_ref().is_some_and(|inputs| inputs.is_same(&candidate)) {
+                return;
+            }
+            if self.failed.iter().any(|(inputs, _)| inputs.is_same(&candidate)) {
+                continue;
+            }
+            match candidate.compile(self.next_number) {
+                Ok(generation) => {
+                    self.wanted = Some(Arc::new(generation));
+                    self.inputs = Some(candidate);
+                    return;
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    effects.push_back(Effect::Note(Note::Failed {
+                        what: "compile".into(),
+                        why: why.clone(),
+                    }));
+                    let complaint = Complaint {
+                        path: String::new(),
+                        line: 0,
+                        column: 0,
+                        severity: Severity::Error,
+                        code: "compile",
+                        what: why,
+                        instead: String::new(),
+                        excerpt: String::new(),
+                    };
+                    self.failed.push((candidate, CompileFailure { since_ms: now_ms, complaint }));
+                }
+            }
+        }
+    }
+
+    /// Asks for whatever brings the wanted generation nearer. `prepared` says
+    /// that every reply of what this host started can be recognised.
+    pub(crate) fn advance(
+        &mut self,
+        now_ms: u64,
+        audit: bool,
+        audit_was_asked: bool,
+        prepared: bool,
+        effects: &mut VecDeque<Effect>,
+    ) {
+        self.stage();
+        if let Some(Staged { generation, load, .. }) = &mut self.staged
+            && load.ask(now_ms)
+        {
+            self.next_number = following(generation.number);
+            effects.push_back(Effect::Load(Arc::clone(generation)));
+        }
+        match self.target(audit, audit_was_asked, prepared) {
+            Some(target) if self.switch.ask(now_ms) => {
+                effects.push_back(Effect::Switch(ControlWord::confirmed(target.in_force)));
+                self.switching = Some(target);
+            }
+            Some(_) => {}
+            // What failed is no longer wanted.
+            None if self.switching.is_none() => self.switch = Progress::Open,
+            None => {}
+        }
+        if let Some(Live { generation: Some(generation), since_ms, .. }) = &self.live
+            && self.store.ask(now_ms)
+        {
+            let generation = Arc::clone(generation);
+            effects.push_back(Effect::StoreGeneration { generation, since_ms: *since_ms });
+        }
+    }
+
+    /// Compares the wanted generation with the live and the staged one. Equal
+    /// images need no work in the kernel; only their names and lines may be new.
+    fn stage(&mut self) {
+        let Some(wanted) = &self.wanted else { return };
+        if self.switching.is_some() {
+            return;
+        }
+        if let Some(live) = &mut self.live
+            && let Some(generation) = &mut live.generation
+            && is_same_image(&generation.words, &wanted.words)
+        {
+            self.staged = None;
+            live.ours = true;
+            if let Some(renamed) = renamed(generation, wanted) {
+                *generation = renamed;
+                self.store = Progress::Open;
+            }
+            return;
+        }
+        if let Some(staged) = &mut self.staged
+            && is_same_image(&staged.generation.words, &wanted.words)
+        {
+            if let Some(renamed) = renamed(&staged.generation, wanted) {
+                staged.generation = renamed;
+            }
+            return;
+        }
+        let generation = Arc::clone(wanted);
+        self.staged = Some(Staged { generation, load: Progress::Open, slot: 0 });
+    }
+
+    /// What should be in force now, where it differs from what is.
+    fn target(&self, audit: bool, audit_was_asked: bool, prepared: bool) -> Option<Live> {
+        if self.switching.is_some() {
+            return None;
+        }
+        if let Some(Staged { generation, load: Progress::Done, slot }) = &self.staged {
+            return (prepared || self.live.is_some()).then(|| Live {
+                in_force: InForce { slot: *slot, audit },
+                number: generation.number,
+                since_ms: 0,
+                generation: Some(Arc::clone(generation)),
+                ours: true,
+            });
+        }
+        let live = self.live.as_ref()?;
+        let may_change = live.ours || audit_was_asked;
+        (may_change && live.in_force.audit != audit)
+            .then(|| Live { in_force: InForce { slot: live.in_force.slot, audit }, ..live.clone() })
+    }
+
+    /// Takes the kernel's answer to a load.
+    pub(crate) fn loaded(
+        &mut self,
+        now_ms: u64,
+        number: u32,
+        result: Result<u32, String>,
+        effects: &mut VecDeque<Effect>,
+    ) {
+        let Some(staged) = &mut self.staged else { return };
+        if staged.generation.number != number || !staged.load.is_asked() {
+            return;
+        }
+        // A slot in force is never written; a kernel side that says it did
+        // must not be believed.
+        let in_force = self.live.as_ref().map(|live| live.in_force.slot);
+        let result = result.and_then(|slot| {
+            if Some(slot) == in_force { Err(format!("slot {slot} is in force")) } else { Ok(slot) }
+        });
+        if staged.load.answer(now_ms, &result) {
+            let why = staged.load.failure().unwrap_or_default().to_owned();
+            let what = format!("load generation {number}");
+            effects.push_back(Effect::Note(Note::Failed { what, why }));
+        }
+        if let Ok(slot) = result {
+            staged.slot = slot;
+            self.switch = Progress::Open;
+        }
+    }
+
+    /// Takes the kernel's answer to a switch.
+    pub(crate) fn switched(
+        &mut self,
+        now_ms: u64,
+        result: Result<(), String>,
+        effects: &mut VecDeque<Effect>,
+    ) {
+        let Some(mut target) = self.switching.take() else { return };
+        if self.switch.answer(now_ms, &result) {
+            let why = self.switch.failure().unwrap_or_default().to_owned();
+            let what = format!("switch to generation {}", target.number);
+            effects.push_back(Effect::Note(Note::Failed { what, why }));
+        }
+        if result.is_err() {
+            return;
+        }
+        self.switch = Progress::Open;
+        let is_new = self.live.as_ref().is_none_or(|live| live.number != target.number);
+        if is_new {
+            target.since_ms = now_ms;
+            self.store = Progress::Open;
+        }
+        if self.staged.as_ref().is_some_and(|staged| staged.generation.number == target.number) {
+            self.staged = None;
+        }
+        effects.push_back(Effect::Note(Note::InForce {
+            number: target.number,
+            slot: target.in_force.slot,
+            audit: target.in_force.audit,
+            n_rules: target.generation.as_ref().map_or(0, |one| one.rules.len()),
+        }));
+        self.live = Some(target);
+    }
+
+    /// Takes the disk's answer.
+    pub(crate) fn stored(
+        &mut self,
+        now_ms: u64,
+        result: Result<(), String>,
+        effects: &mut VecDeque<Effect>,
+    ) {
+        if self.store.is_asked() && self.store.answer(now_ms, &result) {
+            let why = self.store.failure().unwrap_or_default().to_owned();
+            effects.push_back(Effect::Note(Note::Failed { what: "store generation".into(), why }));
+        }
+    }
+
+    pub(crate) fn live(&self) -> Option<&Live> {
+        self.live.as_ref()
+    }
+
+    /// What the wanted generation was compiled from.
+    pub(crate) fn inputs(&self) -> Option<&Inputs> {
+        self.inputs.as_ref()
+    }
+
+    /// Why the preferred set did not compile.
+    pub(crate) fn compile_failure(&self) -> Option<&CompileFailure> {
+        self.failed.first().map(|(_, failure)| failure)
+    }
+
+    /// True while the kernel or the disk owes an answer.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.switching.is_some()
+            || self.store.is_asked()
+            || self.staged.as_ref().is_some_and(|staged| staged.load.is_asked())
+    }
+
+    /// What could not be done, one sentence each.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let load = self.staged.as_ref().and_then(|staged| {
+            let number = staged.generation.number;
+            let why = staged.load.failure()?;
+            Some(format!("generation {number} is not loaded: {why}"))
+        });
+        let switch = self.switch.failure().map(|why| format!("switching failed: {why}"));
+        let store =
+            self.store.failure().map(|why| format!("the generation in force is not stored: {why}"));
+        let unknown = self.live.as_ref().filter(|live| live.generation.is_none()).map(|live| {
+            format!("generation {} was adopted and its rules are not known", live.number)
+        });
+        [unknown, load, switch, store].into_iter().flatten().collect()
+    }
+
+    /// When something is tried again.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        let load = self.staged.as_ref().and_then(|staged| staged.load.deadline_ms());
+        [load, self.switch.deadline_ms(), self.store.deadline_ms()].into_iter().flatten().min()
+    }
+}
+
+/// A generation with what another one of the same image says about it, unless
+/// nothing that an operator sees differs.
+fn renamed(generation: &Generation, other: &Generation) -> Option<Arc<Generation>> {
+    // The words stay those of the kernel: their header carries the number.
+    let renamed =
+        Generation { number: generation.number, words: generation.words.clone(), ..other.clone() };
+    (renamed != *generation).then(|| Arc::new(renamed))
+}
+
+/// True when two images differ in their number at most.
+fn is_same_image(one: &[u32], other: &[u32]) -> bool {
+    let is_count =
+        |at: usize| [AT_GENERATION, AT_CHECKSUM].iter().any(|skip| to_index(*skip) == at);
+    one.len() == other.len()
+        && one.iter().zip(other).enumerate().all(|(at, (one, other))| one == other || is_count(at))
+}
+
+fn word(words: &[u32], at: u32) -> Option<u32> {
+    words.get(to_index(at)).copied()
+}
+
+fn to_index(at: u32) -> usize {
+    usize::try_from(at).unwrap_or(usize::MAX)
+}
+
+/// Zero stays free: it is no generation.
+fn following(number: u32) -> u32 {
+    number.wrapping_add(1).max(1)
+}

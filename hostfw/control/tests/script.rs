@@ -1,0 +1,417 @@
+//! Event scripts: what is asked of the shell, in which order, for one story
+//! each. The order is the point: it is what keeps a live generation live.
+
+mod stand;
+
+use hostfw_control::{Event, Reply, Request, Snapshot, Token};
+use stand::{
+    BROKEN, SSH, Stand, WEB, World, config, eth0, ethernet, loopback, snapshot, unreadable,
+};
+
+#[test]
+fn a_first_start_attaches_then_seeds_and_only_then_enforces() {
+    let mut stand = Stand::started(&[SSH]);
+    assert_eq!(
+        stand.script(),
+        "attach eth0\n\
+         notify starting: nothing in force, 0 of 1 devices filtered\n\
+         note attached eth0\n\
+         seed\n\
+         notify starting: nothing in force, 1 of 1 devices filtered\n\
+         load 1\n\
+         switch 1 enforce\n\
+         note in force 1\n\
+         store 1\n\
+         notify ready: enforcing, generation 1, 1 of 1 devices filtered"
+    );
+}
+
+#[test]
+fn nothing_is_switched_on_while_what_this_host_has_open_is_unknown() {
+    let mut stand = Stand::start(World::default(), 1_000);
+    stand.faults.seed = true;
+    stand.first_snapshots(&[SSH]);
+    stand.pass(5_000);
+    assert_eq!(stand.in_force(), None);
+    assert!(!stand.status().problems.is_empty());
+    stand.faults.seed = false;
+    stand.pass(60_000);
+    assert_eq!(stand.in_force(), Some((1, false)));
+    assert!(stand.status().problems.is_empty());
+}
+
+#[test]
+fn unchanged_snapshots_cause_nothing() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.script();
+    stand.first_snapshots(&[SSH]);
+    stand.event(Event::Config(Ok(config(""))));
+    stand.event(Event::Proof(Ok([2].into())));
+    stand.pass(60_000);
+    assert_eq!(stand.script(), "");
+}
+
+#[test]
+fn an_edited_file_is_loaded_beside_the_live_generation_and_then_switched_in() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.script();
+    stand.files(&[SSH, WEB]);
+    assert_eq!(
+        stand.script(),
+        "load 2\nswitch 2 enforce\nnote in force 2\nstore 2\n\
+         notify ready: enforcing, generation 2, 1 of 1 devices filtered"
+    );
+    assert_eq!(stand.world.slots[&0].number, 1, "the previous generation stays loaded");
+}
+
+#[test]
+fn a_refused_set_keeps_the_last_good_one_and_is_reported_after_a_second_look() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.script();
+    stand.files(&[SSH, BROKEN]);
+    let line = "enforcing, generation 1, 1 of 1 devices filtered, newest files refused";
+    assert_eq!(stand.script(), format!("notify ready: {line}"));
+    let refused = stand.status().refused.expect("refused");
+    assert_eq!(refused.complaints[0].path, "policies.d/1.yaml");
+
+    stand.pass(1_000);
+    assert_eq!(stand.script(), "read policies\nnote refused Policies");
+    stand.pass(60_000);
+    assert_eq!(stand.script(), "", "nobody is told twice");
+    assert_eq!(stand.in_force(), Some((1, false)));
+
+    stand.files(&[SSH]);
+    assert!(stand.status().refused.is_none());
+    assert_eq!(stand.in_force(), Some((1, false)), "the old set is still the one in force");
+}
+
+#[test]
+fn a_file_caught_half_written_is_never_reported() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.script();
+    stand.files(&[SSH, BROKEN]);
+    stand.world.policies = Some(Ok(snapshot(&[SSH, WEB])));
+    stand.pass(1_000);
+    assert!(!stand.script().contains("refused Policies"));
+    assert_eq!(stand.in_force(), Some((2, false)));
+}
+
+#[test]
+fn a_directory_that_vanishes_keeps_the_last_good_set() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.event(Event::Policies(Err(unreadable(true))));
+    stand.event(Event::World(Err(unreadable(true))));
+    stand.pass(1_000);
+    assert_eq!(stand.in_force(), Some((1, false)));
+    assert_eq!(stand.status().refused.expect("both").complaints.len(), 2);
+}
+
+#[test]
+fn an_emptied_directory_is_a_state_like_any_other() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.files(&[]);
+    assert_eq!(stand.in_force(), Some((2, false)));
+}
+
+#[test]
+fn refused_files_at_the_first_start_are_ready_to_be_asked_about() {
+    let mut stand = Stand::started(&[BROKEN]);
+    stand.pass(1_000);
+    assert_eq!(stand.in_force(), None);
+    assert!(
+        stand.script().contains(
+            "notify ready: nothing in force, 1 of 1 devices filtered, newest files refused"
+        )
+    );
+}
+
+#[test]
+fn a_comment_makes_no_new_generation() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.files(&[&format!("{SSH}# reviewed\n")]);
+    assert_eq!(stand.in_force(), Some((1, false)));
+    stand.script();
+    stand.files(&[&format!("# reviewed\n{SSH}")]);
+    assert!(!stand.script().contains("load"), "lines moved, verdicts did not");
+}
+
+#[test]
+fn a_new_address_makes_a_new_generation_even_while_the_files_are_refused() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.files(&[BROKEN]);
+    let moved = ethernet(2, "eth0", "192.0.2.99");
+    stand.event(Event::Links(Ok(vec![loopback(), moved])));
+    assert_eq!(stand.in_force(), Some((2, false)));
+    let names = stand.world.slots[&1].policies.len();
+    assert_eq!(names, 1, "it is the last good set with the new address");
+}
+
+#[test]
+fn a_new_device_is_filtered_before_it_is_up_and_a_vanished_one_is_forgotten() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.script();
+    let mut eth1 = ethernet(3, "eth1", "192.0.2.2");
+    eth1.addresses.clear();
+    eth1.up = false;
+    stand.event(Event::Links(Ok(vec![loopback(), eth0(), eth1])));
+    assert!(stand.script().starts_with("attach eth1\n"));
+    assert!(stand.world.attached.contains(&3));
+
+    stand.event(Event::Links(Ok(vec![loopback(), eth0()])));
+    assert!(stand.script().starts_with("detach 3\n"));
+    assert_eq!(stand.status().links.devices.len(), 1);
+}
+
+#[test]
+fn a_renamed_device_stays_filtered() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.script();
+    stand.event(Event::Links(Ok(vec![loopback(), ethernet(2, "wan0", "192.0.2.1")])));
+    assert_eq!(stand.script(), "");
+    assert_eq!(stand.status().links.devices[0].device.name, "wan0");
+}
+
+#[test]
+fn a_device_that_refuses_a_program_is_a_problem_and_is_tried_again() {
+    let mut stand = Stand::start(World::default(), 1_000);
+    stand.faults.attach.insert(2);
+    stand.first_snapshots(&[SSH]);
+    assert_eq!(stand.status().problems, ["eth0 is not filtered: it failed"]);
+    assert_eq!(stand.in_force(), Some((1, false)), "other devices do not wait for it");
+    stand.pass(10_000);
+    stand.faults.attach.clear();
+    stand.pass(60_000);
+    assert!(stand.status().problems.is_empty());
+    assert!(stand.world.attached.contains(&2));
+}
+
+#[test]
+fn a_program_that_somebody_removed_is_put_back() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.script();
+    stand.event(Event::Proof(Ok([].into())));
+    assert!(stand.script().starts_with("note lost eth0\nattach eth0\n"));
+}
+
+#[test]
+fn an_unfiltered_device_is_named_once() {
+    let mut stand = Stand::start(
+        World { config: "devices: {exclude: [docker0]}\n".into(), ..World::default() },
+        1_000,
+    );
+    let links = vec![loopback(), eth0(), ethernet(3, "docker0", "172.17.0.1")];
+    stand.event(Event::Links(Ok(links.clone())));
+    stand.event(Event::Links(Ok(links)));
+    let named = "note unfiltered docker0: excluded by the pattern \"docker0\"";
+    assert_eq!(stand.script().matches(named).count(), 1);
+    assert!(!stand.world.attached.contains(&3));
+}
+
+#[test]
+fn a_generation_that_does_not_load_or_switch_leaves_the_live_one_alone() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.faults.load = true;
+    stand.files(&[WEB]);
+    assert_eq!(stand.in_force(), Some((1, false)));
+    assert_eq!(stand.status().problems, ["generation 2 is not loaded: it failed"]);
+    stand.faults.load = false;
+    stand.faults.switch = true;
+    stand.pass(10_000);
+    assert_eq!(stand.in_force(), Some((1, false)));
+    assert_eq!(stand.status().problems, ["switching failed: it failed"]);
+    stand.faults.switch = false;
+    stand.pass(60_000);
+    assert_eq!(stand.in_force(), Some((2, false)));
+    assert!(stand.status().problems.is_empty());
+}
+
+#[test]
+fn going_back_to_the_live_set_drops_one_that_would_not_load() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.faults.load = true;
+    stand.files(&[WEB]);
+    stand.files(&[SSH]);
+    assert!(stand.status().problems.is_empty());
+    stand.faults.load = false;
+    stand.pass(60_000);
+    assert_eq!(stand.in_force(), Some((1, false)));
+}
+
+#[test]
+fn a_failed_switch_that_is_no_longer_wanted_is_not_tried_again() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.faults.switch = true;
+    stand.ask(Request::SetAudit(true));
+    stand.ask(Request::SetAudit(false));
+    stand.script();
+    stand.pass(200_000);
+    assert_eq!(stand.script(), "");
+    assert!(stand.control.deadline_ms().is_none());
+}
+
+#[test]
+fn audit_mode_is_switched_without_a_new_generation_and_survives_a_restart() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.script();
+    let Reply::Audit { audit, problems } = stand.ask(Request::SetAudit(true)) else { panic!() };
+    assert!(audit.on && problems.is_empty());
+    assert_eq!(
+        stand.script(),
+        "note audit true\nswitch 1 audit\nstore audit Some(true)\nnote in force 1\n\
+         notify ready: auditing, generation 1, 1 of 1 devices filtered\nreply"
+    );
+
+    let mut stand = stand.restart();
+    stand.first_snapshots(&[SSH]);
+    stand.files(&[WEB]);
+    assert_eq!(stand.in_force(), Some((2, true)));
+
+    stand.event(Event::Config(Ok(config("# touched\n"))));
+    assert_eq!(stand.in_force(), Some((2, true)), "the value itself did not change");
+    stand.event(Event::Config(Ok(config("audit: true\n"))));
+    stand.event(Event::Config(Ok(config("audit: false\n"))));
+    assert_eq!(stand.in_force(), Some((2, false)));
+}
+
+#[test]
+fn audit_mode_holds_even_when_the_disk_is_full() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.faults.disk = true;
+    let Reply::Audit { audit, problems } = stand.ask(Request::SetAudit(true)) else { panic!() };
+    assert!(audit.on);
+    assert_eq!(problems, ["audit mode will not survive a restart: it failed"]);
+    assert_eq!(stand.in_force(), Some((1, true)));
+}
+
+#[test]
+fn a_restart_with_the_same_files_changes_nothing_in_the_kernel() {
+    let mut stand = Stand::started(&[SSH]).restart();
+    stand.first_snapshots(&[SSH]);
+    let script = stand.script();
+    assert!(!script.contains("load") && !script.contains("switch"), "{script}");
+    assert!(script.contains("attach eth0"), "the programs are renewed");
+    assert!(script.ends_with("notify ready: enforcing, generation 1, 1 of 1 devices filtered"));
+}
+
+#[test]
+fn a_restart_with_broken_files_leaves_the_adopted_generation_in_force_and_named() {
+    let mut stand = Stand::started(&[SSH]).restart();
+    stand.first_snapshots(&[BROKEN]);
+    stand.pass(60_000);
+    assert_eq!(stand.in_force(), Some((1, false)));
+    let status = stand.status();
+    assert!(status.refused.is_some());
+    let generation = status.generation.expect("adopted").generation.expect("named from the disk");
+    assert_eq!(generation.policies[0].name, "ssh");
+
+    let mut stand = stand.restart();
+    stand.first_snapshots(&[WEB]);
+    assert_eq!(stand.in_force(), Some((2, false)), "numbers go on");
+}
+
+#[test]
+fn an_adopted_generation_keeps_its_audit_mode_until_somebody_asks() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.world.config = "audit: true\n".into();
+    let mut stand = stand.restart();
+    stand.first_snapshots(&[BROKEN]);
+    stand.pass(60_000);
+    assert_eq!(stand.in_force(), Some((1, false)));
+    stand.ask(Request::SetAudit(true));
+    assert_eq!(stand.in_force(), Some((1, true)));
+}
+
+#[test]
+fn an_adopted_generation_without_its_record_is_said_to_be_unknown() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.world.stored = None;
+    let mut stand = stand.restart();
+    stand.first_snapshots(&[BROKEN]);
+    let problems = stand.status().problems;
+    assert_eq!(problems, ["generation 1 was adopted and its rules are not known"]);
+    stand.files(&[SSH]);
+    assert_eq!(stand.in_force(), Some((2, false)));
+}
+
+#[test]
+fn a_device_that_is_excluded_while_the_daemon_is_down_is_detached_at_the_start() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.world.config = "devices: {exclude: [eth0]}\n".into();
+    let mut stand = stand.restart();
+    stand.first_snapshots(&[SSH]);
+    assert!(stand.script().contains("detach 2"));
+    assert!(stand.world.attached.is_empty());
+}
+
+#[test]
+fn a_reload_answers_when_its_result_is_in_force() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.script();
+    stand.world.policies = Some(Ok(snapshot(&[WEB])));
+    let Reply::Status(status) = stand.ask(Request::Reload) else { panic!() };
+    assert_eq!(status.generation.expect("loaded").number, 2);
+    let script = stand.script();
+    assert!(script.starts_with("read config\nread cluster\nread policies\nnotify reloading"));
+    assert!(script.ends_with("notify ready: enforcing, generation 2, 1 of 1 devices filtered"));
+}
+
+#[test]
+fn a_broken_configuration_keeps_the_old_one() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.event(Event::Config(Ok(config("audit: true\ncolour: red\n"))));
+    assert_eq!(stand.in_force(), Some((1, false)));
+    let refused = stand.status().refused.expect("refused");
+    assert_eq!((refused.complaints[0].line, refused.complaints[0].column), (2, 1));
+    stand.event(Event::Config(Ok(config("audit: true\n"))));
+    assert!(stand.status().refused.is_none());
+    assert_eq!(stand.in_force(), Some((1, true)));
+}
+
+#[test]
+fn paths_are_read_once() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.event(Event::Config(Ok(config("paths: {policies: /elsewhere}\n"))));
+    assert_eq!(stand.control.config().paths.policies, "/etc/hostfw/policies.d");
+    assert_eq!(stand.status().problems.len(), 1);
+    stand.event(Event::Config(Ok(config(""))));
+    assert!(stand.status().problems.is_empty());
+}
+
+#[test]
+fn answers_that_nobody_waits_for_change_nothing() {
+    let mut stand = Stand::started(&[SSH]);
+    let before = stand.status();
+    for event in [
+        Event::Loaded { number: 9, result: Ok(0) },
+        Event::Switched(Ok(())),
+        Event::Switched(Err("late".into())),
+        Event::Attached { index: 99, result: Ok("tcx".into()) },
+        Event::Detached { index: 2, result: Ok(()) },
+        Event::Seeded(Err("late".into())),
+        Event::GenerationStored(Err("late".into())),
+        Event::AuditStored(Err("late".into())),
+        Event::World(Ok(Snapshot::default())),
+    ] {
+        stand.event(event);
+    }
+    assert_eq!(format!("{before:?}"), format!("{:?}", stand.status()));
+}
+
+#[test]
+fn a_slot_in_force_is_never_believed_to_be_idle() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.control.handle(stand.now_ms, Event::Policies(Ok(snapshot(&[WEB]))));
+    stand.control.handle(stand.now_ms, Event::Loaded { number: 2, result: Ok(0) });
+    let switches = std::iter::from_fn(|| stand.control.next_effect())
+        .filter(|effect| matches!(effect, hostfw_control::Effect::Switch(_)));
+    assert_eq!(switches.count(), 0);
+}
+
+#[test]
+fn a_request_is_answered_to_the_one_who_asked() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.event(Event::Request { token: Token(5), request: Request::Links });
+    stand.event(Event::Request { token: Token(6), request: Request::Rules });
+    let tokens: Vec<u64> = stand.replies.iter().map(|(token, _)| token.0).collect();
+    assert_eq!(tokens, [5, 6]);
+}
