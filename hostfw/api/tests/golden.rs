@@ -156,7 +156,7 @@ fn rules() -> RulesReport {
         line: 11,
         direction: Direction::Ingress,
         kind: RuleKind::Deny,
-        summary: "from CIDR 192.0.2.0/24 to 22/TCP".to_owned(),
+        summary: "allow from 192.0.2.0/24: TCP 22".to_owned(),
         packets: 18_201,
         bytes: 12_345_678,
         last_hit_ago_s: Some(2),
@@ -268,7 +268,7 @@ fn trace() -> TraceReport {
         path: "policies.d/host-all.yaml".to_owned(),
         line: 11,
         kind: RuleKind::Allow,
-        summary: "from CIDR 192.0.2.0/24 to 22/TCP".to_owned(),
+        summary: "allow from 192.0.2.0/24: TCP 22".to_owned(),
     };
     TraceReport {
         node: "cp-1".to_owned(),

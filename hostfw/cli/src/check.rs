@@ -1,0 +1,96 @@
+//! `hostfw policy check`: would the daemon take these files, whom do they
+//! select, and what do they come to on one node?
+
+use hostfw_api::{CheckReport, CheckedNode, CheckedPolicy, Complaint, Severity};
+use hostfw_policy::{CompileError, Compiled, Policy, ThisNode};
+
+use crate::{
+    Outcome,
+    arguments::{CheckWanted, Output},
+    offline::{self, Files},
+    online::json,
+    render::{self, Page},
+};
+
+/// Yes when the files are accepted.
+pub(crate) fn check(wanted: &CheckWanted, output: Output, page: &Page) -> anyhow::Result<Outcome> {
+    let report = report(wanted)?;
+    let text = match output {
+        Output::Text => render::check::render(&report, page),
+        Output::Json => json(serde_json::to_string_pretty(&report))?,
+    };
+    Ok(Outcome { text, yes: report.accepted })
+}
+
+fn report(wanted: &CheckWanted) -> anyhow::Result<CheckReport> {
+    let circumstances = &wanted.circumstances;
+    let files = Files::read(circumstances)?;
+    let node = match &wanted.node {
+        Some(name) => Some(files.node(name, circumstances)?),
+        None => None,
+    };
+    let nodes: Vec<ThisNode> = match &node {
+        Some(node) => vec![node.clone()],
+        None => {
+            let names = files.world.nodes.keys();
+            names.map(|name| offline::bare(name, circumstances)).collect()
+        }
+    };
+    let selected = files.selected(nodes.iter(), circumstances)?;
+    let mut report = CheckReport {
+        accepted: !files.are_refused(),
+        complaints: files.complaints.clone(),
+        ignored: files.ignored.clone(),
+        policies: files.policies.iter().zip(selected).map(checked).collect(),
+        node: None,
+    };
+    if report.accepted {
+        let anywhere = ThisNode::default();
+        let warnings = files.warnings(node.as_ref().unwrap_or(&anywhere), circumstances);
+        report.complaints.extend(warnings);
+    }
+    if let Some(node) = node.filter(|_| report.accepted) {
+        match files.compile(&node, circumstances) {
+            Ok(compiled) => report.node = Some(on_node(node.name, &compiled)),
+            Err(error) => {
+                report.accepted = false;
+                report.complaints.push(does_not_fit(wanted, &error));
+            }
+        }
+    }
+    Ok(report)
+}
+
+fn checked((policy, selects): (&Policy, Vec<String>)) -> CheckedPolicy {
+    CheckedPolicy {
+        name: policy.name.clone(),
+        path: policy.path.clone(),
+        line: policy.at.line,
+        selects,
+    }
+}
+
+/// A set of policies that is too large is refused like one with an error.
+fn does_not_fit(wanted: &CheckWanted, error: &CompileError) -> Complaint {
+    Complaint {
+        path: wanted.circumstances.policies.display().to_string(),
+        line: 0,
+        column: 0,
+        severity: Severity::Error,
+        code: "does-not-fit".to_owned(),
+        what: error.to_string(),
+        instead: String::new(),
+        excerpt: String::new(),
+    }
+}
+
+fn on_node(name: String, compiled: &Compiled) -> CheckedNode {
+    let n_bytes = compiled.words.len().saturating_mul(size_of::<u32>());
+    CheckedNode {
+        name,
+        ingress_in_force: compiled.ingress_in_force,
+        egress_in_force: compiled.egress_in_force,
+        n_rules: u32::try_from(compiled.rules.len()).unwrap_or(u32::MAX),
+        n_bytes: u64::try_from(n_bytes).unwrap_or(u64::MAX),
+    }
+}

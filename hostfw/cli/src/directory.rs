@@ -1,0 +1,85 @@
+//! A directory of YAML files as the daemon reads it: the same names, the same
+//! order, not recursive. It does not know what the files mean.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, bail};
+use hostfw_policy::Source;
+
+/// What a directory holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Listing {
+    /// Files that are read, by name.
+    pub(crate) sources: Vec<Source>,
+    /// Names that are passed over and that an author should know of.
+    pub(crate) ignored: Vec<String>,
+}
+
+/// Reads a directory, or one file by whatever name.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Listing> {
+    let metadata = fs::metadata(path).with_context(|| format!("open {}", path.display()))?;
+    if metadata.is_file() {
+        return Ok(Listing { sources: vec![read_file(path)?], ignored: Vec::new() });
+    }
+    if !metadata.is_dir() {
+        bail!("{} is neither a directory nor a file", path.display());
+    }
+    let listed = || format!("list {}", path.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).with_context(listed)? {
+        names.push(entry.with_context(listed)?.file_name());
+    }
+    names.sort();
+    let mut listing = Listing { sources: Vec::new(), ignored: Vec::new() };
+    for name in names {
+        let shown = name.to_string_lossy().into_owned();
+        if is_temporary(&shown) {
+            continue;
+        }
+        let file = path.join(&name);
+        if is_read(&shown) && fs::metadata(&file).is_ok_and(|metadata| metadata.is_file()) {
+            listing.sources.push(read_file(&file)?);
+        } else {
+            listing.ignored.push(shown);
+        }
+    }
+    Ok(listing)
+}
+
+fn read_file(path: &Path) -> anyhow::Result<Source> {
+    let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    Ok(Source { path: path.display().to_string(), bytes })
+}
+
+/// JSON is YAML, so one reader serves all three.
+fn is_read(name: &str) -> bool {
+    [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end))
+}
+
+/// What editors leave beside a file while it is edited, and hidden files.
+fn is_temporary(name: &str) -> bool {
+    name.starts_with('.')
+        || name.ends_with('~')
+        || name.ends_with(".swp")
+        || name == "4913"
+        || (name.starts_with('#') && name.ends_with('#'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_editors_are_not_worth_a_word() {
+        for name in [".ssh.yaml.swp", ".hidden.yaml", "ssh.yaml~", "4913", "#ssh.yaml#", "a.swp"] {
+            assert!(is_temporary(name), "{name}");
+        }
+        assert!(!is_temporary("ssh.yaml"));
+    }
+
+    #[test]
+    fn only_yaml_and_json_are_read() {
+        assert!(is_read("a.yaml") && is_read("a.yml") && is_read("a.json"));
+        assert!(!is_read("a.yaml.bak") && !is_read("README") && !is_read("a.YAML"));
+    }
+}

@@ -1,0 +1,86 @@
+//! What is wrong with a node, judged from its status alone. It decides the
+//! first lines of `hostfw status` and its exit code, and nothing else.
+
+use hostfw_api::{Severity, StatusReport};
+
+/// Every fault, the gravest first; none for a node that is as it should be.
+pub(crate) fn faults(report: &StatusReport) -> Vec<String> {
+    let mut faults = Vec::new();
+    if report.generation.is_none() {
+        faults.push("no generation is loaded: every packet passes".to_owned());
+    }
+    if report.devices.is_empty() {
+        faults.push("no device is filtered: every packet passes".to_owned());
+    }
+    for link in &report.devices {
+        let missing = match (&link.ingress, &link.egress) {
+            (Some(_), Some(_)) => continue,
+            (None, Some(_)) => "incoming packets pass",
+            (Some(_), None) => "outgoing packets pass",
+            (None, None) => "every packet passes",
+        };
+        let why = if link.problem.is_empty() { "no program attached" } else { &link.problem };
+        faults.push(format!("{} is not filtered, {missing}: {why}", link.device));
+    }
+    if let Some(refused) = &report.refused {
+        let n_errors = errors(&refused.complaints);
+        faults.push(format!(
+            "the files are refused ({n_errors} {}); the last good generation stays in force",
+            if n_errors == 1 { "error" } else { "errors" }
+        ));
+    }
+    if !report.policies.is_empty() && !report.policies.iter().any(|policy| policy.selects_this_node)
+    {
+        faults.push(format!("no policy selects {}: every packet passes", report.node.name));
+    }
+    faults.extend(report.problems.iter().cloned());
+    faults
+}
+
+fn errors(complaints: &[hostfw_api::Complaint]) -> usize {
+    complaints.iter().filter(|complaint| complaint.severity == Severity::Error).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fixture::{refused_status, status};
+
+    #[test]
+    fn a_node_as_it_should_be_has_no_fault() {
+        assert_eq!(faults(&status()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn refused_files_and_a_missing_hook_are_faults() {
+        assert_eq!(
+            faults(&refused_status()),
+            [
+                "eth1 is not filtered, every packet passes: no such device",
+                "the files are refused (1 error); the last good generation stays in force",
+                "the state directory /var/lib/hostfw is read-only",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_node_without_devices_or_generation_is_open() {
+        let open = StatusReport { generation: None, devices: Vec::new(), ..status() };
+        assert_eq!(
+            faults(&open),
+            [
+                "no generation is loaded: every packet passes",
+                "no device is filtered: every packet passes",
+            ]
+        );
+    }
+
+    #[test]
+    fn policies_that_all_select_other_nodes_are_a_fault() {
+        let mut report = status();
+        for policy in &mut report.policies {
+            policy.selects_this_node = false;
+        }
+        assert_eq!(faults(&report), ["no policy selects cp-1: every packet passes"]);
+    }
+}

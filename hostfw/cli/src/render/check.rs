@@ -1,0 +1,158 @@
+//! `hostfw policy check`: complaints as a compiler prints them, then what the
+//! policies come to.
+
+use hostfw_api::{CheckReport, CheckedNode, CheckedPolicy, Severity};
+
+use crate::render::{
+    complaint,
+    figures::{bytes, counted, place},
+    page::{Page, Paint},
+    table::{Table, left, wrapping},
+};
+
+/// The whole report.
+pub(crate) fn render(report: &CheckReport, page: &Page) -> String {
+    let mut text = complaint::render(&report.complaints, page);
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    if !report.ignored.is_empty() {
+        let names = report.ignored.join(", ");
+        text.push_str(&page.words("", 2, &format!("Not read because of their names: {names}.")));
+    }
+    text.push_str(&verdict(report, page));
+    match &report.node {
+        Some(node) => text.push_str(&on_node(node, &report.policies, page)),
+        None => text.push_str(&selections(&report.policies, page)),
+    }
+    text
+}
+
+fn verdict(report: &CheckReport, page: &Page) -> String {
+    let of = |severity| {
+        let n = report.complaints.iter().filter(|complaint| complaint.severity == severity).count();
+        u64::try_from(n).unwrap_or(u64::MAX)
+    };
+    let (n_errors, n_warnings) = (of(Severity::Error), of(Severity::Warning));
+    let mut findings = Vec::new();
+    if n_errors > 0 {
+        findings.push(counted(n_errors, "error"));
+    }
+    if n_warnings > 0 {
+        findings.push(counted(n_warnings, "warning"));
+    }
+    let n_policies = u64::try_from(report.policies.len()).unwrap_or(u64::MAX);
+    findings.push(counted(n_policies, "policy"));
+    let (word, paint) =
+        if report.accepted { ("Accepted", Paint::Good) } else { ("Refused", Paint::Bad) };
+    format!("{}: {}.\n", page.paint(word, paint), findings.join(", "))
+}
+
+fn on_node(node: &CheckedNode, policies: &[CheckedPolicy], page: &Page) -> String {
+    let (here, elsewhere): (Vec<_>, Vec<_>) =
+        policies.iter().partition(|policy| !policy.selects.is_empty());
+    let mut table = Table::new(0, [left(""), wrapping("")]);
+    table.row(["Node".into(), node.name.clone().into()]);
+    for (name, in_force) in [("Ingress", node.ingress_in_force), ("Egress", node.egress_in_force)] {
+        let words = if in_force {
+            "in force: what no rule allows is dropped"
+        } else {
+            "not in force: no rule selects this node, everything passes"
+        };
+        table.row([name.into(), words.into()]);
+    }
+    let n_rules = counted(node.n_rules.into(), "rule");
+    table.row(["Image".into(), format!("{n_rules}, {}", bytes(node.n_bytes)).into()]);
+    let mut text = table.render(page);
+    for (label, policies) in [("Selected by", here), ("Not selected by", elsewhere)] {
+        if !policies.is_empty() {
+            let names: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
+            text.push_str(&page.words("", 2, &format!("{label}: {}", names.join(", "))));
+        }
+    }
+    text
+}
+
+fn selections(policies: &[CheckedPolicy], page: &Page) -> String {
+    let mut text = String::new();
+    for policy in policies {
+        let first = format!("{} ({}) selects ", policy.name, place(&policy.path, policy.line));
+        let nodes = if policy.selects.is_empty() {
+            "nothing in the known world".to_owned()
+        } else {
+            policy.selects.join(", ")
+        };
+        text.push_str(&page.words("", 2, &format!("{first}{nodes}")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::render::fixture::{checked, complaint, fits};
+
+    #[test]
+    fn accepted_policies_show_what_they_come_to_on_the_node() {
+        let text = render(&checked(), &Page::PLAIN);
+        expect![[r#"
+            Accepted: 3 policies.
+            Node     cp-1
+            Ingress  in force: what no rule allows is dropped
+            Egress   not in force: no rule selects this node, everything passes
+            Image    14 rules, 268.4 kB
+            Selected by: host-all, host-control-plane
+            Not selected by: host-gpu
+        "#]]
+        .assert_eq(&text);
+        fits(&text);
+    }
+
+    #[test]
+    fn without_a_node_each_policy_shows_the_nodes_it_selects() {
+        let text = render(&CheckReport { node: None, ..checked() }, &Page::PLAIN);
+        expect![[r#"
+            Accepted: 3 policies.
+            host-all (policies.d/host-all.yaml:1) selects cp-1, infra-1, worker-1
+            host-control-plane (policies.d/host-control-plane.yaml:1) selects cp-1
+            host-gpu (policies.d/host-gpu.yaml:1) selects nothing in the known world
+        "#]]
+        .assert_eq(&text);
+        fits(&text);
+    }
+
+    #[test]
+    fn refused_policies_show_every_complaint() {
+        let refused = CheckReport {
+            accepted: false,
+            complaints: vec![complaint(), complaint()],
+            ignored: vec!["README".to_owned(), "old".to_owned()],
+            node: None,
+            ..checked()
+        };
+        let text = render(&refused, &Page::PLAIN);
+        expect![[r#"
+            /etc/hostfw/policies.d/ssh.yaml:8:9: error[port-number]: a port must be a
+                string, and this one is written as a number
+              8 |       - port: 22
+                |         ^
+              = instead: write `port: "22"`
+
+            /etc/hostfw/policies.d/ssh.yaml:8:9: error[port-number]: a port must be a
+                string, and this one is written as a number
+              8 |       - port: 22
+                |         ^
+              = instead: write `port: "22"`
+
+            Not read because of their names: README, old.
+            Refused: 2 errors, 3 policies.
+            host-all (policies.d/host-all.yaml:1) selects cp-1, infra-1, worker-1
+            host-control-plane (policies.d/host-control-plane.yaml:1) selects cp-1
+            host-gpu (policies.d/host-gpu.yaml:1) selects nothing in the known world
+        "#]]
+        .assert_eq(&text);
+        fits(&text);
+    }
+}

@@ -1,0 +1,294 @@
+//! `hostfw status`: first what is wrong, then what is in force, then by what
+//! and where.
+
+use hostfw_api::{AuditSource, AuditState, Mode, StatusReport};
+
+use crate::{
+    faults::faults,
+    render::{
+        complaint,
+        figures::{bytes, count, counted, place, since, span},
+        links,
+        page::{Page, Paint},
+        table::{Cell, Table, left, right, shrinking, wrapping},
+    },
+};
+
+/// The whole report. `now_unix_s` is the moment it is read.
+pub(crate) fn render(report: &StatusReport, now_unix_s: u64, page: &Page) -> String {
+    let mut text = verdict(report, page);
+    text.push('\n');
+    text.push_str(&facts(report, now_unix_s, page));
+    if let Some(refused) = &report.refused {
+        let since = since(now_unix_s, refused.since_unix_s);
+        text.push_str(&heading(&format!("Refused files, for {since}"), page));
+        text.push_str(&complaint::render(&refused.complaints, page));
+    }
+    if !report.warnings.is_empty() {
+        text.push_str(&heading("Warnings", page));
+        text.push_str(&complaint::render(&report.warnings, page));
+    }
+    text.push_str(&heading("Filtered devices", page));
+    if report.devices.is_empty() {
+        text.push_str("  none\n");
+    }
+    text.push_str(&links::filtered(&report.devices, 2, page));
+    if !report.unfiltered.is_empty() {
+        text.push_str(&heading("Up and not filtered", page));
+        text.push_str(&links::unfiltered(&report.unfiltered, 2, page));
+    }
+    text.push_str(&policies(report, page));
+    text
+}
+
+/// One line when all is well, else one for each fault.
+fn verdict(report: &StatusReport, page: &Page) -> String {
+    let faults = faults(report);
+    let name = &report.node.name;
+    if faults.is_empty() {
+        return page.words("", 0, &format!("{name} is as it should be."));
+    }
+    let n = u64::try_from(faults.len()).unwrap_or(u64::MAX);
+    let mut text =
+        page.paint(&format!("{name} is not as it should be: {}.", counted(n, "fault")), Paint::Bad);
+    text.push('\n');
+    for fault in faults {
+        text.push_str(&page.words("  ! ", 4, &fault));
+    }
+    text
+}
+
+fn facts(report: &StatusReport, now_unix_s: u64, page: &Page) -> String {
+    let mut table = Table::new(0, [left(""), wrapping("")]);
+    table.row(["Node".into(), report.node.name.clone().into()]);
+    for (key, value) in &report.node.labels {
+        table.row(["".into(), format!("{key}={value}").into()]);
+    }
+    for (name, mode) in [("Ingress", report.ingress), ("Egress", report.egress)] {
+        let (words, paint) = mode_words(mode);
+        table.row([name.into(), Cell::painted(words, paint)]);
+    }
+    table.row(["Audit".into(), audit_words(&report.audit, now_unix_s).into()]);
+    match &report.generation {
+        None => table.row(["Generation".into(), Cell::painted("none", Paint::Bad)]),
+        Some(generation) => {
+            let age = since(now_unix_s, generation.loaded_at_unix_s);
+            table.row([
+                "Generation".into(),
+                format!("{}, loaded {age} ago", generation.number).into(),
+            ]);
+            let image = format!(
+                "{}, {}, slot {}, checksum {:08x}",
+                counted(generation.n_rules.into(), "rule"),
+                bytes(generation.n_bytes),
+                generation.slot,
+                generation.checksum
+            );
+            table.row(["".into(), image.into()]);
+        }
+    }
+    table
+        .row(["Daemon".into(), format!("{}, up {}", report.version, span(report.uptime_s)).into()]);
+    table.render(page)
+}
+
+/// A mode in words, and how good it is.
+pub(crate) fn mode_words(mode: Mode) -> (&'static str, Paint) {
+    match mode {
+        Mode::NoPolicy => ("no generation is loaded: everything passes", Paint::Notice),
+        Mode::NotEnforced => ("no rule selects this node: everything passes", Paint::Notice),
+        Mode::Audit => ("audit: what no rule allows passes and is reported", Paint::Notice),
+        Mode::Enforcing => ("enforcing: what no rule allows is dropped", Paint::Good),
+    }
+}
+
+/// "on for 2 h 5 min, at run time".
+pub(crate) fn audit_words(audit: &AuditState, now_unix_s: u64) -> String {
+    let source = match audit.source {
+        AuditSource::Config => "by the configuration",
+        AuditSource::Runtime => "at run time",
+    };
+    let since = since(now_unix_s, audit.since_unix_s);
+    format!("{} for {since}, {source}", if audit.on { "on" } else { "off" })
+}
+
+fn policies(report: &StatusReport, page: &Page) -> String {
+    let here: Vec<_> = report.policies.iter().filter(|policy| policy.selects_this_node).collect();
+    let mut text = heading("Policies for this node", page);
+    if here.is_empty() {
+        text.push_str("  none\n");
+    }
+    let mut table = Table::new(2, [shrinking("POLICY"), right("RULES"), shrinking("FILE")]);
+    for policy in &here {
+        let n_rules = count(policy.n_rules.into());
+        table.row([
+            policy.name.clone().into(),
+            n_rules.into(),
+            place(&policy.path, policy.line).into(),
+        ]);
+    }
+    text.push_str(&table.render(page));
+    let others: Vec<&str> = report
+        .policies
+        .iter()
+        .filter(|policy| !policy.selects_this_node)
+        .map(|policy| policy.name.as_str())
+        .collect();
+    if !others.is_empty() {
+        text.push_str(&heading("Policies for other nodes", page));
+        text.push_str(&page.words("  ", 2, &others.join(", ")));
+    }
+    text
+}
+
+/// A heading below an empty line.
+pub(crate) fn heading(words: &str, page: &Page) -> String {
+    format!("\n{}\n", page.paint(words, Paint::Heading))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::render::fixture::{NOW_UNIX_S, fits, refused_status, status};
+
+    #[test]
+    fn a_node_as_it_should_be() {
+        let text = render(&status(), NOW_UNIX_S, &Page::PLAIN);
+        expect![[r#"
+            cp-1 is as it should be.
+
+            Node        cp-1
+                        kubernetes.io/hostname=cp-1
+                        node-role.kubernetes.io/control-plane=
+            Ingress     enforcing: what no rule allows is dropped
+            Egress      no rule selects this node: everything passes
+            Audit       off for 2 h 5 min, at run time
+            Generation  12, loaded 5 min ago
+                        14 rules, 268.4 kB, slot 1, checksum 0c0ffee1
+            Daemon      0.1.0, up 3 d 4 h
+
+            Filtered devices
+              DEVICE  INDEX  LAYER     HOOK  INGRESS  EGRESS
+              eth0        2  ethernet  tcx   #112     #113
+                  192.0.2.1/24
+                  2001:db8::1/64
+              vxlan0      5  ethernet  tcx   #112     #113
+                  192.0.2.1/24
+                  2001:db8::1/64
+
+            Up and not filtered
+              docker0  excluded in hostfw.yaml
+              eth2     port of bond0
+
+            Policies for this node
+              POLICY              RULES  FILE
+              host-all               11  /etc/hostfw/policies.d/host-all.yaml:1
+              host-control-plane      3  /etc/hostfw/policies.d/host-control-plane.yaml:1
+
+            Policies for other nodes
+              host-infra
+        "#]]
+        .assert_eq(&text);
+        fits(&text);
+    }
+
+    #[test]
+    fn a_node_with_faults_says_them_first() {
+        let text = render(&refused_status(), NOW_UNIX_S, &Page::PLAIN);
+        expect![[r#"
+            cp-1 is not as it should be: 3 faults.
+              ! eth1 is not filtered, every packet passes: no such device
+              ! the files are refused (1 error); the last good generation stays in force
+              ! the state directory /var/lib/hostfw is read-only
+
+            Node        cp-1
+                        kubernetes.io/hostname=cp-1
+                        node-role.kubernetes.io/control-plane=
+            Ingress     audit: what no rule allows passes and is reported
+            Egress      no rule selects this node: everything passes
+            Audit       on for 1 d 0 h, by the configuration
+            Generation  12, loaded 5 min ago
+                        14 rules, 268.4 kB, slot 1, checksum 0c0ffee1
+            Daemon      0.1.0, up 3 d 4 h
+
+            Refused files, for 1 min
+            /etc/hostfw/policies.d/ssh.yaml:8:9: error[port-number]: a port must be a
+                string, and this one is written as a number
+              8 |       - port: 22
+                |         ^
+              = instead: write `port: "22"`
+
+            Warnings
+            /etc/hostfw/policies.d/ssh.yaml:14:7: warning[cidr-misses-nodes]: this prefix
+                contains addresses of known nodes, which a CIDR rule does not match
+              14 |     - 10.0.0.0/8
+                 |       ^
+              = instead: add `fromEntities: [remote-node]`, or set `cidrMatch: [nodes]`
+
+            Filtered devices
+              DEVICE  INDEX  LAYER     HOOK  INGRESS  EGRESS
+              eth0        2  ethernet  tcx   #112     #113
+                  192.0.2.1/24
+                  2001:db8::1/64
+              vxlan0      5  ethernet  tcx   #112     #113
+                  192.0.2.1/24
+                  2001:db8::1/64
+              eth1        3  ethernet  -     MISSING  MISSING
+
+            Up and not filtered
+              docker0  excluded in hostfw.yaml
+              eth2     port of bond0
+
+            Policies for this node
+              POLICY              RULES  FILE
+              host-all               11  /etc/hostfw/policies.d/host-all.yaml:1
+              host-control-plane      3  /etc/hostfw/policies.d/host-control-plane.yaml:1
+
+            Policies for other nodes
+              host-infra
+        "#]]
+        .assert_eq(&text);
+        fits(&text);
+    }
+
+    #[test]
+    fn a_node_with_nothing_loaded() {
+        let empty = StatusReport {
+            generation: None,
+            devices: Vec::new(),
+            policies: Vec::new(),
+            ingress: Mode::NoPolicy,
+            egress: Mode::NoPolicy,
+            ..status()
+        };
+        let text = render(&empty, NOW_UNIX_S, &Page::PLAIN);
+        expect![[r#"
+            cp-1 is not as it should be: 2 faults.
+              ! no generation is loaded: every packet passes
+              ! no device is filtered: every packet passes
+
+            Node        cp-1
+                        kubernetes.io/hostname=cp-1
+                        node-role.kubernetes.io/control-plane=
+            Ingress     no generation is loaded: everything passes
+            Egress      no generation is loaded: everything passes
+            Audit       off for 2 h 5 min, at run time
+            Generation  none
+            Daemon      0.1.0, up 3 d 4 h
+
+            Filtered devices
+              none
+
+            Up and not filtered
+              docker0  excluded in hostfw.yaml
+              eth2     port of bond0
+
+            Policies for this node
+              none
+        "#]]
+        .assert_eq(&text);
+        fits(&text);
+    }
+}

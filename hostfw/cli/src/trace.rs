@@ -1,0 +1,281 @@
+//! `hostfw policy trace`: a real packet, judged by the code that judges in the
+//! kernel, over the image that the daemon would load. What it reports is what
+//! that code answered; nothing is decided here.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context, bail};
+use hostfw_api::{RuleKind, TraceAction, TraceReport, TraceStep, TracedRule};
+use hostfw_datapath::{
+    Action, Address, Direction, Reason,
+    flow::FlowKey,
+    image::{self, AT_N_PEER_CLASSES, AT_N_PORT_CLASSES, CLASS, Image, NO_RULE},
+    judge,
+    judge::Judged,
+    model::{Bytes, Model, Question},
+    parse::{TCP_ACK, TCP_SYN},
+    tables::Opener,
+    verdict::Answer,
+};
+use hostfw_policy::{Compiled, ThisNode};
+
+use crate::{
+    Outcome,
+    arguments::{Flags, Output, TraceWanted, Way, What},
+    failure::Failure,
+    offline::Files,
+    online::json,
+    packet::{self, Wanted},
+    render::{self, Page, figures::protocol_and_port},
+};
+
+/// Yes when the packet passes.
+pub(crate) fn trace(wanted: &TraceWanted, output: Output, page: &Page) -> anyhow::Result<Outcome> {
+    let report = report(wanted)?;
+    let text = match output {
+        Output::Text => render::trace::render(&report, page),
+        Output::Json => json(serde_json::to_string_pretty(&report))?,
+    };
+    Ok(Outcome { text, yes: report.action == TraceAction::Pass })
+}
+
+fn report(wanted: &TraceWanted) -> anyhow::Result<TraceReport> {
+    let files = Files::read(&wanted.circumstances)?;
+    if files.are_refused() {
+        let errors = files.complaints.iter();
+        let first = errors
+            .filter(|complaint| complaint.severity == hostfw_api::Severity::Error)
+            .map(|complaint| format!("{}:{}: {}", complaint.path, complaint.line, complaint.what))
+            .next()
+            .unwrap_or_default();
+        bail!("the files are refused, see `hostfw policy check`: {first}");
+    }
+    let mut node = files.node(&wanted.node, &wanted.circumstances)?;
+    let (local, stands_in) = local_address(&node, wanted.peer);
+    if stands_in {
+        node.addresses.push(local);
+    }
+    let compiled = files
+        .compile(&node, &wanted.circumstances)
+        .with_context(|| format!("compile the policies for {}", node.name))?;
+    let case = Case::new(wanted, local)?;
+    let model = Model::default();
+    let words = compiled.words.as_slice();
+    let judged = judge(case.direction, &Bytes::ip(&case.packet), &words, &model, false);
+    let mut steps = Vec::new();
+    if stands_in {
+        let family = if local.is_ipv4() { "IPv4" } else { "IPv6" };
+        let answer = format!("{} has no known {family} address; {local} stands for it", node.name);
+        steps.push(step("node", answer));
+    }
+    steps.extend(case.asked_of_image(&judged, &words, &compiled, &node, &files));
+    steps.extend(asked_of_host(&model.take_questions()));
+    steps.push(step("verdict", meaning(judged.verdict.reason)));
+    let rule = traced(&compiled, judged.verdict.rule);
+    Ok(TraceReport {
+        node: node.name,
+        direction: match case.direction {
+            Direction::Ingress => hostfw_api::Direction::Ingress,
+            Direction::Egress => hostfw_api::Direction::Egress,
+        },
+        peer: wanted.peer,
+        local,
+        protocol: case.protocol,
+        port: case.port,
+        action: match judged.verdict.action {
+            Action::Pass => TraceAction::Pass,
+            Action::Drop | Action::Audit => TraceAction::Drop,
+        },
+        reason: judged.verdict.reason.name().to_owned(),
+        also_matching: also_matching(&compiled, &judged),
+        rule,
+        steps,
+    })
+}
+
+/// The packet of a trace.
+struct Case {
+    direction: Direction,
+    peer: IpAddr,
+    protocol: u8,
+    port: Option<u16>,
+    packet: Vec<u8>,
+}
+
+impl Case {
+    fn new(wanted: &TraceWanted, local: IpAddr) -> Result<Self, Failure> {
+        let peer = wanted.peer;
+        let (protocol, port) = match wanted.what {
+            What::Ping if peer.is_ipv4() => (1, Some(8)),
+            What::Ping => (58, Some(128)),
+            What::Protocol(1, _) if peer.is_ipv6() => {
+                return Err(Failure::Usage("icmp is for IPv4: write icmpv6/TYPE".to_owned()));
+            }
+            What::Protocol(58, _) if peer.is_ipv4() => {
+                return Err(Failure::Usage("icmpv6 is for IPv6: write icmp/TYPE".to_owned()));
+            }
+            What::Protocol(protocol, port) => (protocol, port),
+        };
+        let (direction, source, destination) = match wanted.direction {
+            Way::Ingress => (Direction::Ingress, peer, local),
+            Way::Egress => (Direction::Egress, local, peer),
+        };
+        let tcp_flags = match wanted.flags {
+            Flags::Syn => TCP_SYN,
+            Flags::Ack => TCP_ACK,
+        };
+        let port_or_type = port.unwrap_or(0);
+        let wanted = Wanted { source, destination, protocol, port: port_or_type, tcp_flags };
+        let packet = packet::build(&wanted)
+            .ok_or_else(|| Failure::Usage("both ends must be of one address family".to_owned()))?;
+        Ok(Self { direction, peer, protocol, port, packet })
+    }
+
+    /// The look-ups in the image, asked again one by one; only as far as the
+    /// decision went.
+    fn asked_of_image<I: Image>(
+        &self,
+        judged: &Judged,
+        image: &I,
+        compiled: &Compiled,
+        node: &ThisNode,
+        files: &Files,
+    ) -> Vec<TraceStep> {
+        let (way, in_force) = match self.direction {
+            Direction::Ingress => ("ingress", compiled.ingress_in_force),
+            Direction::Egress => ("egress", compiled.egress_in_force),
+        };
+        let in_force = if in_force {
+            format!("{way} is in force on {}", node.name)
+        } else {
+            format!("{way} is not in force: no rule selects {} there", node.name)
+        };
+        let mut steps = vec![step("in force?", in_force)];
+        let verdict = &judged.verdict;
+        if verdict.verdict == 0 {
+            return steps;
+        }
+        let class = image::peer(image, &Address::from(self.peer)) & CLASS;
+        let who = files.who(self.peer, node);
+        let n_classes = image.word(AT_N_PEER_CLASSES);
+        steps.push(step("peer", format!("{}: {who}; class {class} of {n_classes}", self.peer)));
+        let port = self.port.unwrap_or(0);
+        let port_class = image::port_class(image, self.protocol, port);
+        let n_classes = image.word(AT_N_PORT_CLASSES);
+        let what = protocol_and_port(self.protocol, port);
+        steps.push(step("service", format!("{what}; class {port_class} of {n_classes}")));
+        let answer = match image::verdict(image, verdict.verdict) {
+            (answer, NO_RULE) => format!("{}; no rule matches", said(answer)),
+            (answer, rule) => format!("{} by rule {rule}", said(answer)),
+        };
+        steps.push(step("policy", format!("{answer}; verdict {}", verdict.verdict)));
+        steps
+    }
+}
+
+fn said(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Allow => "allow",
+        Answer::Deny => "deny",
+        Answer::DefaultDeny => "default deny",
+        Answer::DefaultAllow => "default allow",
+        Answer::Broken => "broken image",
+    }
+}
+
+/// The first address of the peer's family, or one that stands in for it.
+fn local_address(node: &ThisNode, peer: IpAddr) -> (IpAddr, bool) {
+    let own = node.addresses.iter().find(|own| own.is_ipv4() == peer.is_ipv4());
+    match own {
+        Some(own) => (*own, false),
+        // Of the ranges for documentation (RFC 5737, RFC 3849): nobody's.
+        None if peer.is_ipv4() => (Ipv4Addr::new(203, 0, 113, 254).into(), true),
+        None => (Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0xfffe).into(), true),
+    }
+}
+
+/// The questions about the state of the host. A trace has no connections, so
+/// the answers are those of a host that has just started.
+fn asked_of_host(questions: &[Question]) -> Vec<TraceStep> {
+    let is_kept = |wanted: &FlowKey| {
+        questions.iter().any(|one| matches!(one, Question::Remember(_, key, _) if key == wanted))
+    };
+    // A look before an entry is written asks nothing about the packet.
+    let is_look = |one: &Question| matches!(one, Question::Recall(_, key, _) if is_kept(key));
+    questions.iter().filter(|one| !is_look(one)).filter_map(question_step).collect()
+}
+
+fn question_step(question: &Question) -> Option<TraceStep> {
+    let (question, answer) = match question {
+        Question::HasOpened(key, opened) => {
+            let port = protocol_and_port(key.protocol, key.local_port);
+            let answer = if *opened { "something" } else { "nothing" };
+            ("answer?", format!("this host has opened {answer} from {port}"))
+        }
+        Question::Recall(..) => ("answer?", "no such entry in the connection table".to_owned()),
+        Question::Opener(_, Opener::Nobody) => ("answer?", "no such TCP connection".to_owned()),
+        Question::Opener(_, Opener::Host) => ("answer?", "this host opened it".to_owned()),
+        Question::Opener(_, Opener::Peer) => ("answer?", "the peer opened it".to_owned()),
+        Question::Remember(..) => {
+            ("remembered", "an entry in the connection table lets the answers pass".to_owned())
+        }
+        Question::IsDelivered(..) => return None,
+    };
+    Some(step(question, answer))
+}
+
+/// What a reason says to a person.
+fn meaning(reason: Reason) -> String {
+    let words = match reason {
+        Reason::NoPolicy => "no generation is loaded",
+        Reason::NotEnforced => "nothing is enforced in this direction, so everything passes",
+        Reason::Rule => "a rule allows it",
+        Reason::DefaultAllow => "no rule matches, and every selecting policy has default deny off",
+        Reason::NotIp => "not IP: passes whatever policy says",
+        Reason::Tagged => "tagged: judged on the device of its VLAN",
+        Reason::Transit => "neither from nor for this node",
+        Reason::Group => "multicast or broadcast: passes whatever policy says",
+        Reason::Neighbour => "the network needs it: passes whatever policy says",
+        Reason::Reply => "it answers what this node started",
+        Reason::Socket => "it answers what this node started, as its sockets know",
+        Reason::Related => "it is an ICMP error about a live flow",
+        Reason::Fragment => "a later fragment: worthless without its judged first one",
+        Reason::Admitted => "it answers a flow that policy admitted",
+        Reason::ExplicitDeny => "a deny rule matches; it beats every allow",
+        Reason::DefaultDeny => "no rule allows it",
+        Reason::Malformed => "its headers are cut short or contradict themselves",
+        Reason::Extensions => "it has more extension headers than are followed",
+        Reason::RoutingHeader => "routing headers of type 0 are never accepted",
+        Reason::ForbiddenIcmp => "no host should receive this ICMP type",
+        Reason::HopLimit => "neighbour discovery must not cross a router",
+        Reason::TinyFragment => "a fragment that would rewrite the TCP header",
+        Reason::BrokenImage => "the image gave no answer: a defect of hostfw",
+    };
+    format!("{reason}: {words}")
+}
+
+fn also_matching(compiled: &Compiled, judged: &Judged) -> Vec<TracedRule> {
+    let matching = compiled.verdicts.of(judged.verdict.verdict);
+    let others = matching.into_iter().filter(|id| *id != judged.verdict.rule);
+    others.filter_map(|id| traced(compiled, id)).collect()
+}
+
+fn traced(compiled: &Compiled, id: u32) -> Option<TracedRule> {
+    let rule = compiled.rules.get(usize::try_from(id).ok()?)?;
+    Some(TracedRule {
+        id,
+        policy: rule.policy.clone(),
+        path: rule.path.clone(),
+        line: rule.line,
+        kind: match rule.kind {
+            hostfw_policy::RuleKind::Allow => RuleKind::Allow,
+            hostfw_policy::RuleKind::Deny => RuleKind::Deny,
+            hostfw_policy::RuleKind::BuiltIn => RuleKind::BuiltIn,
+        },
+        summary: rule.summary.clone(),
+    })
+}
+
+fn step(question: &str, answer: impl Into<String>) -> TraceStep {
+    TraceStep { question: question.to_owned(), answer: answer.into() }
+}

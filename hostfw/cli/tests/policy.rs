@@ -1,0 +1,321 @@
+//! The built command on directories of policies: what is accepted and refused,
+//! whom policies select, which rule decides a packet. Without daemon and root.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+const SSH: &str = r#"apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata:
+  name: ssh
+spec:
+  nodeSelector: {}
+  ingress:
+  - fromCIDR:
+    - 192.0.2.0/24
+    - 2001:db8:1::/64
+    toPorts:
+    - ports:
+      - port: "22"
+        protocol: TCP
+  - icmps:
+    - fields:
+      - type: 8
+  ingressDeny:
+  - fromCIDR:
+    - 192.0.2.66/32
+"#;
+
+const ETCD: &str = r#"apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata:
+  name: etcd
+spec:
+  nodeSelector:
+    matchLabels:
+      node-role.kubernetes.io/control-plane: ""
+  ingress:
+  - fromEntities:
+    - remote-node
+    toPorts:
+    - ports:
+      - port: "2379"
+        endPort: 2380
+        protocol: TCP
+  egress:
+  - toEntities:
+    - cluster
+"#;
+
+const NODES: &str = r#"apiVersion: v1
+kind: Node
+metadata:
+  name: cp-1
+  labels:
+    node-role.kubernetes.io/control-plane: ""
+status:
+  addresses:
+  - type: InternalIP
+    address: 10.0.0.1
+---
+apiVersion: v1
+kind: Node
+metadata:
+  name: worker-1
+status:
+  addresses:
+  - type: InternalIP
+    address: 10.0.0.2
+"#;
+
+/// A folder that goes away with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn with(name: &str, files: &[(&str, &str)]) -> Self {
+        let folder =
+            std::env::temp_dir().join(format!("hostfw-policy-{name}-{}", std::process::id()));
+        drop(fs::remove_dir_all(&folder));
+        for (file, text) in files {
+            let path = folder.join(file);
+            fs::create_dir_all(path.parent().expect("it has one")).expect("a temporary folder");
+            fs::write(path, text).expect("a temporary file");
+        }
+        Self(folder)
+    }
+
+    fn good(name: &str) -> Self {
+        Self::with(
+            name,
+            &[
+                ("policies.d/ssh.yaml", SSH),
+                ("policies.d/etcd.yml", ETCD),
+                ("policies.d/README", "not a policy"),
+                ("policies.d/.ssh.yaml.swp", "an editor's"),
+                ("policies.d/old/ssh.yaml", "not read"),
+                ("cluster.d/nodes.yaml", NODES),
+            ],
+        )
+    }
+
+    fn hostfw(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_hostfw"))
+            .current_dir(&self.0)
+            .args(arguments)
+            .env_remove("COLUMNS")
+            .output()
+            .expect("run hostfw")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+#[track_caller]
+fn shows(output: &Output, code: i32, lines: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{text}{messages}");
+    for line in lines {
+        assert!(text.contains(line), "no `{line}` in\n{text}{messages}");
+    }
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "wider than 80 columns: {line}");
+    }
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn a_good_directory_is_accepted_and_shows_whom_it_selects() {
+    let folder = Folder::good("good");
+    let output = folder.hostfw(&["policy", "check", "policies.d", "--world", "cluster.d"]);
+    shows(
+        &output,
+        0,
+        &[
+            "Accepted: 2 policies.",
+            "Not read because of their names: README, old.",
+            "etcd (policies.d/etcd.yml:1) selects cp-1\n",
+            "ssh (policies.d/ssh.yaml:1) selects cp-1, worker-1\n",
+        ],
+    );
+}
+
+#[test]
+fn a_named_node_shows_what_would_be_loaded() {
+    let folder = Folder::good("node");
+    let world = ["--world", "cluster.d", "--node", "worker-1"];
+    let output = folder.hostfw(&[&["policy", "check", "policies.d"], &world[..]].concat());
+    shows(
+        &output,
+        0,
+        &[
+            "Ingress  in force",
+            "Egress   not in force",
+            "Selected by: ssh\n",
+            "Not selected by: etcd\n",
+        ],
+    );
+    let label = ["--label", "node-role.kubernetes.io/control-plane=", "-o", "json"];
+    let output =
+        folder.hostfw(&[&["policy", "check", "policies.d"], &world[..], &label[..]].concat());
+    let report = json(&output);
+    assert_eq!(report["node"]["egress_in_force"], true, "{report}");
+    assert_eq!(report["policies"].as_array().map(Vec::len), Some(2), "{report}");
+}
+
+#[test]
+fn a_refused_directory_is_shown_as_by_a_compiler() {
+    let bad = SSH.replace("port: \"22\"", "port: 22").replace("fromCIDR:", "fromCIDRs:");
+    let folder =
+        Folder::with("bad", &[("policies.d/ssh.yaml", &bad), ("policies.d/etcd.yaml", ETCD)]);
+    let output = folder.hostfw(&["policy", "check", "policies.d"]);
+    shows(
+        &output,
+        1,
+        &[
+            "policies.d/ssh.yaml:8:5: error[",
+            "  8 |   - fromCIDRs:\n",
+            "    |     ^\n",
+            "  = instead: ",
+            "Refused: ",
+        ],
+    );
+    let report = json(&folder.hostfw(&["policy", "check", "policies.d", "-o", "json"]));
+    assert_eq!(report["accepted"], false, "{report}");
+    let complaints = report["complaints"].as_array().expect("complaints");
+    assert!(complaints.iter().any(|complaint| complaint["line"] == 13), "the port too: {report}");
+}
+
+#[test]
+fn an_empty_directory_is_accepted() {
+    let folder = Folder::with("empty", &[("policies.d/.keep", "")]);
+    let output = folder.hostfw(&["policy", "check", "policies.d"]);
+    shows(&output, 0, &["Accepted: 0 policies."]);
+}
+
+#[test]
+fn a_missing_directory_is_an_error() {
+    let folder = Folder::with("missing", &[(".keep", "")]);
+    let output = folder.hostfw(&["policy", "check", "policies.d"]);
+    shows(&output, 2, &[]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.starts_with("hostfw: open policies.d: "), "{message}");
+}
+
+#[test]
+fn an_unknown_node_is_wrong_usage() {
+    let folder = Folder::good("unknown");
+    let world = ["--world", "cluster.d", "--node", "cp1"];
+    let output = folder.hostfw(&[&["policy", "check", "policies.d"], &world[..]].concat());
+    shows(&output, 64, &[]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("it has: cp-1, worker-1"), "{message}");
+}
+
+#[track_caller]
+fn traced(folder: &Folder, packet: &[&str], code: i32) -> serde_json::Value {
+    let arguments =
+        ["policy", "trace", "policies.d", "--world", "cluster.d", "--node", "cp-1", "-o", "json"];
+    let output = folder.hostfw(&[&arguments[..], packet].concat());
+    shows(&Output { stdout: Vec::new(), ..output.clone() }, code, &[]);
+    json(&output)
+}
+
+#[test]
+fn a_trace_names_the_deciding_rule_with_file_and_line() {
+    let folder = Folder::good("trace");
+    let report = traced(&folder, &["ingress", "192.0.2.7", "tcp/22"], 0);
+    assert_eq!(report["action"], "pass", "{report}");
+    assert_eq!(report["reason"], "rule", "{report}");
+    assert_eq!(report["rule"]["path"], "policies.d/ssh.yaml", "{report}");
+    assert_eq!(report["rule"]["line"], 8, "{report}");
+    assert_eq!(report["local"], "10.0.0.1", "{report}");
+}
+
+#[test]
+fn an_explicit_deny_beats_an_allow_which_is_listed_too() {
+    let folder = Folder::good("deny");
+    let report = traced(&folder, &["ingress", "192.0.2.66", "tcp/22"], 1);
+    assert_eq!(report["reason"], "explicit-deny", "{report}");
+    assert_eq!(report["rule"]["kind"], "deny", "{report}");
+    assert_eq!(report["rule"]["line"], 19, "{report}");
+}
+
+#[test]
+fn what_no_rule_allows_is_denied() {
+    let folder = Folder::good("default");
+    for packet in [
+        &["ingress", "198.51.100.1", "tcp/22"][..],
+        &["ingress", "192.0.2.7", "tcp/23"],
+        &["ingress", "192.0.2.7", "udp/22"],
+        &["ingress", "2001:db8:2::7", "tcp/22"],
+        &["ingress", "198.51.100.1", "tcp/2379"],
+        &["egress", "198.51.100.1", "tcp/443"],
+        &["ingress", "192.0.2.7", "tcp/8080", "--flags", "ack"],
+    ] {
+        let report = traced(&folder, packet, 1);
+        assert_eq!(report["reason"], "default-deny", "{report}");
+        assert_eq!(report["rule"], serde_json::Value::Null, "{report}");
+    }
+}
+
+#[test]
+fn peers_are_whom_the_world_says_they_are() {
+    let folder = Folder::good("world");
+    let report = traced(&folder, &["ingress", "10.0.0.2", "tcp/2380"], 0);
+    assert_eq!(report["rule"]["policy"], "etcd", "{report}");
+    let report = traced(&folder, &["egress", "10.0.0.2", "udp/53"], 0);
+    assert_eq!(report["rule"]["policy"], "etcd", "{report}");
+    assert!(report.to_string().contains("the node worker-1"), "{report}");
+}
+
+#[test]
+fn ping_is_an_echo_request_of_the_peers_family() {
+    let folder = Folder::good("ping");
+    assert_eq!(traced(&folder, &["ingress", "198.51.100.1", "ping"], 0)["protocol"], 1);
+    let report = traced(&folder, &["ingress", "2001:db8::5", "ping"], 1);
+    assert_eq!(report["protocol"], 58, "{report}");
+}
+
+#[test]
+fn neighbour_discovery_passes_whatever_policy_says() {
+    let folder = Folder::good("neighbour");
+    let report = traced(&folder, &["ingress", "fe80::7", "icmpv6/135"], 0);
+    assert_eq!(report["reason"], "neighbour", "{report}");
+}
+
+#[test]
+fn a_trace_through_refused_files_is_an_error_not_a_verdict() {
+    let folder = Folder::with("trace-bad", &[("ssh.yaml", "kind: [")]);
+    let arguments = ["policy", "trace", ".", "--node", "n", "ingress", "192.0.2.7", "tcp/22"];
+    let output = folder.hostfw(&arguments);
+    shows(&output, 2, &[]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("the files are refused"), "{message}");
+}
+
+#[test]
+fn the_text_of_a_trace_fits_eighty_columns() {
+    let folder = Folder::good("text");
+    let arguments = ["policy", "trace", "policies.d", "--node", "cp-1", "--world", "cluster.d"];
+    let output = folder.hostfw(&[&arguments[..], &["ingress", "192.0.2.7", "tcp/22"]].concat());
+    shows(
+        &output,
+        0,
+        &[
+            "PASS: rule\n  tcp/22 from 192.0.2.7 to cp-1 (10.0.0.1)\n",
+            "Decided by\n  allow from ",
+            "ssh policies.d/ssh.yaml:8\n",
+        ],
+    );
+}
