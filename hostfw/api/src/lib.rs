@@ -33,8 +33,8 @@ pub use crate::{
     },
     rules::{DirectionCounters, ReasonCounter, RuleKind, RuleOrigin, RuleReport, RulesReport},
     status::{
-        Complaint, GenerationReport, Mode, NodeReport, PolicyReport, RefusedSet, Severity,
-        StatusReport,
+        Complaint, GenerationReport, IgnoredFile, Mode, NodeReport, PolicyReport, RefusedSet,
+        Severity, StatusReport,
     },
 };
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Complaint, Direction, RuleKind};
+use crate::{Complaint, Direction, IgnoredFile, RuleKind};
 
 /// What there is to say about a directory of policies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,8 +14,8 @@ pub struct CheckReport {
     pub accepted: bool,
     /// Errors and warnings in the order of the files.
     pub complaints: Vec<Complaint>,
-    /// Files that are not read because of their names.
-    pub ignored: Vec<String>,
+    /// Files that are not read; those of editors are not worth a word.
+    pub ignored: Vec<IgnoredFile>,
     /// The policies that could be read.
     pub policies: Vec<CheckedPolicy>,
     /// What they come to on one node; none when no node was named or the files

@@ -29,6 +29,8 @@ pub struct StatusReport {
     pub refused: Option<RefusedSet>,
     /// Warnings about the files of the generation in force.
     pub warnings: Vec<Complaint>,
+    /// Files in the watched directories that are not read.
+    pub ignored: Vec<IgnoredFile>,
     /// Filtered devices, each with what the kernel says is attached.
     pub devices: Vec<LinkReport>,
     /// Policies of the generation in force, those of other nodes included.
@@ -119,6 +121,15 @@ pub enum Severity {
     Error,
     /// The files are taken; the author probably meant something else.
     Warning,
+}
+
+/// A file that is not read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IgnoredFile {
+    /// The file.
+    pub path: String,
+    /// Why, as a lowercase fragment such as "a directory".
+    pub why: String,
 }
 
 /// A policy document.

@@ -118,6 +118,7 @@ fn status() -> StatusReport {
             complaints: vec![complaint(Severity::Error)],
         }),
         warnings: vec![complaint(Severity::Warning)],
+        ignored: vec![ignored()],
         devices: vec![link, missing],
         policies: vec![PolicyReport {
             name: "host-all".to_owned(),
@@ -132,6 +133,10 @@ fn status() -> StatusReport {
         }],
         problems: vec!["the state directory is read-only".to_owned()],
     }
+}
+
+fn ignored() -> IgnoredFile {
+    IgnoredFile { path: "policies.d/README".to_owned(), why: "not .yaml, .yml or .json".to_owned() }
 }
 
 fn complaint(severity: Severity) -> Complaint {
@@ -244,7 +249,7 @@ fn check() -> CheckReport {
     CheckReport {
         accepted: true,
         complaints: vec![complaint(Severity::Warning)],
-        ignored: vec!["README".to_owned()],
+        ignored: vec![ignored()],
         policies: vec![CheckedPolicy {
             name: "host-all".to_owned(),
             path: "policies.d/host-all.yaml".to_owned(),

@@ -4,6 +4,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, bail};
+use hostfw_api::IgnoredFile;
 use hostfw_policy::Source;
 
 /// What a directory holds.
@@ -11,8 +12,8 @@ use hostfw_policy::Source;
 pub(crate) struct Listing {
     /// Files that are read, by name.
     pub(crate) sources: Vec<Source>,
-    /// Names that are passed over and that an author should know of.
-    pub(crate) ignored: Vec<String>,
+    /// Files that are passed over and that an author should know of.
+    pub(crate) ignored: Vec<IgnoredFile>,
 }
 
 /// Reads a directory, or one file by whatever name.
@@ -37,10 +38,12 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Listing> {
             continue;
         }
         let file = path.join(&name);
-        if is_read(&shown) && fs::metadata(&file).is_ok_and(|metadata| metadata.is_file()) {
-            listing.sources.push(read_file(&file)?);
-        } else {
-            listing.ignored.push(shown);
+        match reason_to_ignore(&shown, &file)? {
+            None => listing.sources.push(read_file(&file)?),
+            Some(why) => {
+                let path = file.display().to_string();
+                listing.ignored.push(IgnoredFile { path, why: why.to_owned() });
+            }
         }
     }
     Ok(listing)
@@ -49,6 +52,21 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Listing> {
 fn read_file(path: &Path) -> anyhow::Result<Source> {
     let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
     Ok(Source { path: path.display().to_string(), bytes })
+}
+
+fn reason_to_ignore(name: &str, file: &Path) -> anyhow::Result<Option<&'static str>> {
+    if !is_read(name) {
+        let is_folder = fs::metadata(file).is_ok_and(|metadata| metadata.is_dir());
+        return Ok(Some(if is_folder { "a directory" } else { "not .yaml, .yml or .json" }));
+    }
+    // A link that leads nowhere is no file to ignore: somebody misses it.
+    let metadata = fs::metadata(file).with_context(|| format!("read {}", file.display()))?;
+    let why = (!metadata.is_file()).then_some(if metadata.is_dir() {
+        "a directory"
+    } else {
+        "not a regular file"
+    });
+    Ok(why)
 }
 
 /// JSON is YAML, so one reader serves all three.

@@ -23,8 +23,8 @@ pub(crate) struct Files {
     pub(crate) world: World,
     /// Of both directories.
     pub(crate) complaints: Vec<hostfw_api::Complaint>,
-    /// Names that were passed over.
-    pub(crate) ignored: Vec<String>,
+    /// Files that were passed over.
+    pub(crate) ignored: Vec<hostfw_api::IgnoredFile>,
 }
 
 impl Files {

@@ -143,7 +143,8 @@ fn a_good_directory_is_accepted_and_shows_whom_it_selects() {
         0,
         &[
             "Accepted: 2 policies.",
-            "Not read because of their names: README, old.",
+            "policies.d/README is not read: not .yaml, .yml or .json\n",
+            "policies.d/old is not read: a directory\n",
             "etcd (policies.d/etcd.yml:1) selects cp-1\n",
             "ssh (policies.d/ssh.yaml:1) selects cp-1, worker-1\n",
         ],
@@ -201,6 +202,17 @@ fn an_empty_directory_is_accepted() {
     let folder = Folder::with("empty", &[("policies.d/.keep", "")]);
     let output = folder.hostfw(&["policy", "check", "policies.d"]);
     shows(&output, 0, &["Accepted: 0 policies."]);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_an_error() {
+    let folder = Folder::with("dangling", &[("policies.d/ssh.yaml", SSH)]);
+    std::os::unix::fs::symlink("/nonexistent", folder.0.join("policies.d/etcd.yaml"))
+        .expect("a link");
+    let output = folder.hostfw(&["policy", "check", "policies.d"]);
+    shows(&output, 2, &[]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("read policies.d/etcd.yaml: "), "{message}");
 }
 
 #[test]

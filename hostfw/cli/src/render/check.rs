@@ -16,9 +16,8 @@ pub(crate) fn render(report: &CheckReport, page: &Page) -> String {
     if !text.is_empty() {
         text.push('\n');
     }
-    if !report.ignored.is_empty() {
-        let names = report.ignored.join(", ");
-        text.push_str(&page.words("", 2, &format!("Not read because of their names: {names}.")));
+    for file in &report.ignored {
+        text.push_str(&page.words("", 2, &format!("{} is not read: {}", file.path, file.why)));
     }
     text.push_str(&verdict(report, page));
     match &report.node {
@@ -92,7 +91,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::render::fixture::{checked, complaint, fits};
+    use crate::render::fixture::{checked, complaint, fits, ignored};
 
     #[test]
     fn accepted_policies_show_what_they_come_to_on_the_node() {
@@ -128,7 +127,7 @@ mod tests {
         let refused = CheckReport {
             accepted: false,
             complaints: vec![complaint(), complaint()],
-            ignored: vec!["README".to_owned(), "old".to_owned()],
+            ignored: ignored(),
             node: None,
             ..checked()
         };
@@ -146,7 +145,8 @@ mod tests {
                 |         ^
               = instead: write `port: "22"`
 
-            Not read because of their names: README, old.
+            /etc/hostfw/policies.d/README is not read: not .yaml, .yml or .json
+            /etc/hostfw/policies.d/old is not read: a directory
             Refused: 2 errors, 3 policies.
             host-all (policies.d/host-all.yaml:1) selects cp-1, infra-1, worker-1
             host-control-plane (policies.d/host-control-plane.yaml:1) selects cp-1

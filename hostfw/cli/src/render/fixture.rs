@@ -46,6 +46,7 @@ pub(crate) fn status() -> StatusReport {
         }),
         refused: None,
         warnings: Vec::new(),
+        ignored: Vec::new(),
         devices: vec![filtered("eth0", 2), filtered("vxlan0", 5)],
         policies: vec![
             policy("host-all", true, 11),
@@ -80,10 +81,19 @@ pub(crate) fn refused_status() -> StatusReport {
         },
         refused: Some(RefusedSet { since_unix_s: NOW_UNIX_S - 65, complaints: vec![complaint()] }),
         warnings: vec![warning],
+        ignored: ignored(),
         devices,
         problems: vec!["the state directory /var/lib/hostfw is read-only".to_owned()],
         ..status()
     }
+}
+
+pub(crate) fn ignored() -> Vec<IgnoredFile> {
+    let file = |name: &str, why: &str| IgnoredFile {
+        path: format!("/etc/hostfw/policies.d/{name}"),
+        why: why.to_owned(),
+    };
+    vec![file("README", "not .yaml, .yml or .json"), file("old", "a directory")]
 }
 
 pub(crate) fn complaint() -> Complaint {

@@ -28,6 +28,14 @@ pub(crate) fn render(report: &StatusReport, now_unix_s: u64, page: &Page) -> Str
         text.push_str(&heading("Warnings", page));
         text.push_str(&complaint::render(&report.warnings, page));
     }
+    if !report.ignored.is_empty() {
+        text.push_str(&heading("Files that are not read", page));
+        let mut table = Table::new(2, [shrinking(""), wrapping("")]);
+        for file in &report.ignored {
+            table.row([file.path.clone().into(), file.why.clone().into()]);
+        }
+        text.push_str(&table.render(page));
+    }
     text.push_str(&heading("Filtered devices", page));
     if report.devices.is_empty() {
         text.push_str("  none\n");
@@ -226,6 +234,10 @@ mod tests {
               14 |     - 10.0.0.0/8
                  |       ^
               = instead: add `fromEntities: [remote-node]`, or set `cidrMatch: [nodes]`
+
+            Files that are not read
+              /etc/hostfw/policies.d/README  not .yaml, .yml or .json
+              /etc/hostfw/policies.d/old     a directory
 
             Filtered devices
               DEVICE  INDEX  LAYER     HOOK  INGRESS  EGRESS
