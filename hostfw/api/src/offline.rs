@@ -18,6 +18,9 @@ pub struct CheckReport {
     pub ignored: Vec<IgnoredFile>,
     /// The policies that could be read.
     pub policies: Vec<CheckedPolicy>,
+    /// Nodes that are known, so that "selects none" can be told from "there is
+    /// none".
+    pub n_nodes: u32,
     /// What they come to on one node; none when no node was named or the files
     /// are refused.
     pub node: Option<CheckedNode>,

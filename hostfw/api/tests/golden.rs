@@ -256,6 +256,7 @@ fn check() -> CheckReport {
             line: 1,
             selects: vec!["cp-1".to_owned()],
         }],
+        n_nodes: 3,
         node: Some(CheckedNode {
             name: "cp-1".to_owned(),
             ingress_in_force: true,

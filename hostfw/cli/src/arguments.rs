@@ -99,7 +99,9 @@ const TRACE_EXAMPLES: &str = "\
 Examples:
   hostfw policy trace policies.d --node cp-1 ingress 192.0.2.7 tcp/22
   hostfw policy trace policies.d --node cp-1 egress 198.51.100.4 udp/53
-  hostfw policy trace policies.d --node cp-1 ingress 2001:db8::7 ping";
+  hostfw policy trace policies.d --node cp-1 ingress 2001:db8::7 ping
+  hostfw policy trace policies.d --world cluster.d --node cp-1 \
+      ingress monitoring/prometheus-0 tcp/9100";
 
 /// Files and the circumstances under which they are compiled.
 #[derive(Args, Debug)]
@@ -180,9 +182,9 @@ pub(crate) struct TraceWanted {
     /// Towards the node, or from it
     #[arg(value_enum)]
     pub(crate) direction: Way,
-    /// Address of the other end
+    /// The other end: an address, or a node or NAMESPACE/POD of the world
     #[arg(value_name = "PEER")]
-    pub(crate) peer: IpAddr,
+    pub(crate) peer: String,
     /// tcp/PORT, udp/PORT, sctp/PORT, icmp/TYPE, icmpv6/TYPE, ping, or a
     /// protocol by name or number
     #[arg(value_name = "WHAT")]

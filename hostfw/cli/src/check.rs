@@ -42,6 +42,7 @@ fn report(wanted: &CheckWanted) -> anyhow::Result<CheckReport> {
         complaints: files.complaints.clone(),
         ignored: files.ignored.clone(),
         policies: files.policies.iter().zip(selected).map(checked).collect(),
+        n_nodes: u32::try_from(files.world.nodes.len()).unwrap_or(u32::MAX),
         node: None,
     };
     if report.accepted {

@@ -1,11 +1,15 @@
 //! A directory of YAML files as the daemon reads it: the same names, the same
 //! order, not recursive. It does not know what the files mean.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::Path,
+};
 
 use anyhow::{Context, bail};
 use hostfw_api::IgnoredFile;
-use hostfw_policy::Source;
+use hostfw_policy::{Source, text::MAX_FILE_BYTES};
 
 /// What a directory holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,8 +53,14 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Listing> {
     Ok(listing)
 }
 
+/// Reads at most one byte more than a file may have: its size is refused by
+/// whoever reads the text.
 fn read_file(path: &Path) -> anyhow::Result<Source> {
-    let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .with_context(|| format!("read {}", path.display()))?;
     Ok(Source { path: path.display().to_string(), bytes })
 }
 
@@ -74,11 +84,11 @@ fn is_read(name: &str) -> bool {
     [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end))
 }
 
-/// What editors leave beside a file while it is edited, and hidden files.
+/// What editors and copying tools leave for a moment, and hidden files.
 fn is_temporary(name: &str) -> bool {
     name.starts_with('.')
         || name.ends_with('~')
-        || name.ends_with(".swp")
+        || [".swp", ".swx", ".tmp"].iter().any(|end| name.ends_with(end))
         || name == "4913"
         || (name.starts_with('#') && name.ends_with('#'))
 }
@@ -89,7 +99,7 @@ mod tests {
 
     #[test]
     fn files_of_editors_are_not_worth_a_word() {
-        for name in [".ssh.yaml.swp", ".hidden.yaml", "ssh.yaml~", "4913", "#ssh.yaml#", "a.swp"] {
+        for name in [".ssh.yaml.swp", ".hidden.yaml", "ssh.yaml~", "4913", "#ssh.yaml#", "a.tmp"] {
             assert!(is_temporary(name), "{name}");
         }
         assert!(!is_temporary("ssh.yaml"));

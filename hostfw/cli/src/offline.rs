@@ -73,6 +73,25 @@ impl Files {
         Ok(ThisNode { addresses, ..bare(name, circumstances) })
     }
 
+    /// The address of a peer: its own, or the first of the node or pod of that
+    /// name.
+    pub(crate) fn peer(&self, text: &str) -> Result<IpAddr, Failure> {
+        if let Ok(address) = text.parse() {
+            return Ok(address);
+        }
+        let addresses = match text.split_once('/') {
+            Some((namespace, name)) => {
+                let key = (namespace.to_owned(), name.to_owned());
+                self.world.pods.get(&key).map(|pod| &pod.addresses)
+            }
+            None => self.world.nodes.get(text).map(|node| &node.addresses),
+        };
+        addresses.and_then(|addresses| addresses.first()).copied().ok_or_else(|| {
+            let what = "neither an address nor a node or NAMESPACE/POD of the world";
+            Failure::Usage(format!("`{text}` is {what} that has one"))
+        })
+    }
+
     /// The policies compiled for a node.
     pub(crate) fn compile(
         &self,

@@ -51,14 +51,15 @@ fn report(wanted: &TraceWanted) -> anyhow::Result<TraceReport> {
         bail!("the files are refused, see `hostfw policy check`: {first}");
     }
     let mut node = files.node(&wanted.node, &wanted.circumstances)?;
-    let (local, stands_in) = local_address(&node, wanted.peer);
+    let peer = files.peer(&wanted.peer)?;
+    let (local, stands_in) = local_address(&node, peer);
     if stands_in {
         node.addresses.push(local);
     }
     let compiled = files
         .compile(&node, &wanted.circumstances)
         .with_context(|| format!("compile the policies for {}", node.name))?;
-    let case = Case::new(wanted, local)?;
+    let case = Case::new(wanted, peer, local)?;
     let model = Model::default();
     let words = compiled.words.as_slice();
     let judged = judge(case.direction, &Bytes::ip(&case.packet), &words, &model, false);
@@ -78,7 +79,7 @@ fn report(wanted: &TraceWanted) -> anyhow::Result<TraceReport> {
             Direction::Ingress => hostfw_api::Direction::Ingress,
             Direction::Egress => hostfw_api::Direction::Egress,
         },
-        peer: wanted.peer,
+        peer,
         local,
         protocol: case.protocol,
         port: case.port,
@@ -103,8 +104,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(wanted: &TraceWanted, local: IpAddr) -> Result<Self, Failure> {
-        let peer = wanted.peer;
+    fn new(wanted: &TraceWanted, peer: IpAddr, local: IpAddr) -> Result<Self, Failure> {
         let (protocol, port) = match wanted.what {
             What::Ping if peer.is_ipv4() => (1, Some(8)),
             What::Ping => (58, Some(128)),

@@ -69,6 +69,14 @@ status:
   addresses:
   - type: InternalIP
     address: 10.0.0.2
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: prometheus-0
+  namespace: monitoring
+status:
+  podIP: 10.1.0.9
 "#;
 
 /// A folder that goes away with the test.
@@ -201,7 +209,7 @@ fn a_refused_directory_is_shown_as_by_a_compiler() {
 fn an_empty_directory_is_accepted() {
     let folder = Folder::with("empty", &[("policies.d/.keep", "")]);
     let output = folder.hostfw(&["policy", "check", "policies.d"]);
-    shows(&output, 0, &["Accepted: 0 policies."]);
+    shows(&output, 0, &["Accepted: 0 policies.\nNo nodes are known: "]);
 }
 
 #[test]
@@ -289,6 +297,20 @@ fn peers_are_whom_the_world_says_they_are() {
     let report = traced(&folder, &["egress", "10.0.0.2", "udp/53"], 0);
     assert_eq!(report["rule"]["policy"], "etcd", "{report}");
     assert!(report.to_string().contains("the node worker-1"), "{report}");
+}
+
+#[test]
+fn a_peer_may_be_named_as_in_the_world() {
+    let folder = Folder::good("named");
+    let report = traced(&folder, &["ingress", "worker-1", "tcp/2379"], 0);
+    assert_eq!(report["peer"], "10.0.0.2", "{report}");
+    let report = traced(&folder, &["egress", "monitoring/prometheus-0", "sctp/9090"], 0);
+    assert_eq!(report["peer"], "10.1.0.9", "{report}");
+    assert!(report.to_string().contains("the pod monitoring/prometheus-0"), "{report}");
+    let arguments = ["policy", "trace", "policies.d", "--node", "n", "ingress", "nobody", "ping"];
+    let output = folder.hostfw(&arguments);
+    shows(&output, 64, &[]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("`nobody` is neither"));
 }
 
 #[test]

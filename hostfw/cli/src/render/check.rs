@@ -22,6 +22,7 @@ pub(crate) fn render(report: &CheckReport, page: &Page) -> String {
     text.push_str(&verdict(report, page));
     match &report.node {
         Some(node) => text.push_str(&on_node(node, &report.policies, page)),
+        None if report.n_nodes == 0 => text.push_str(NO_NODES),
         None => text.push_str(&selections(&report.policies, page)),
     }
     text
@@ -72,6 +73,8 @@ fn on_node(node: &CheckedNode, policies: &[CheckedPolicy], page: &Page) -> Strin
     text
 }
 
+const NO_NODES: &str = "No nodes are known: --world DIR shows whom policies select.\n";
+
 fn selections(policies: &[CheckedPolicy], page: &Page) -> String {
     let mut text = String::new();
     for policy in policies {
@@ -119,6 +122,16 @@ mod tests {
             host-gpu (policies.d/host-gpu.yaml:1) selects nothing in the known world
         "#]]
         .assert_eq(&text);
+        fits(&text);
+    }
+
+    #[test]
+    fn without_any_node_it_says_how_to_name_some() {
+        let text = render(&CheckReport { node: None, n_nodes: 0, ..checked() }, &Page::PLAIN);
+        expect![[r#"
+            Accepted: 3 policies.
+            No nodes are known: --world DIR shows whom policies select.
+        "#]].assert_eq(&text);
         fits(&text);
     }
 

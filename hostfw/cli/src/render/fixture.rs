@@ -313,6 +313,7 @@ pub(crate) fn checked() -> CheckReport {
             policy("host-control-plane", &["cp-1"]),
             policy("host-gpu", &[]),
         ],
+        n_nodes: 3,
         node: Some(CheckedNode {
             name: "cp-1".to_owned(),
             ingress_in_force: true,
