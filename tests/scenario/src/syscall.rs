@@ -94,6 +94,21 @@ pub(crate) fn bind_to_device(socket: &OwnedFd, ifindex: u32, protocol: u16) -> i
     })
 }
 
+/// Gives a socket room for a receiver that is not scheduled for a while.
+pub(crate) fn enlarge_receive_buffer(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let size: libc::c_int = 8 << 20;
+    // SAFETY: pointer and length are those of a live number.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            std::ptr::from_ref(&size).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })
+}
+
 /// Opens a TCP connection from an address of the host's choice.
 pub(crate) fn connect_from(
     source: Ipv4Addr,

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -15,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Host, wait::eventually};
+use crate::{Host, syscall, wait::eventually};
 
 /// How long a receiver still waits after the sender stopped.
 const LINGER: Duration = Duration::from_millis(300);
@@ -52,6 +53,8 @@ impl Datagrams {
     pub fn start(from: &Host, to: &Host, destination: SocketAddr, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let target = to.inside(|| UdpSocket::bind(destination)).expect("a free port");
+        // A datagram that waits too long for the receiver is not the firewall's.
+        syscall::enlarge_receive_buffer(target.as_fd()).expect("a larger buffer (needs root)");
         let any = if destination.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let source = from.inside(|| UdpSocket::bind(any)).expect("a free port");
         let (stop_sender, stop_receiver) = (Arc::clone(&stop), Arc::clone(&stop));
