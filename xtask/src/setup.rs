@@ -150,8 +150,10 @@ fn choose(missing: &[Need], known: impl Fn(&str) -> bool) -> anyhow::Result<Vec<
     for need in missing {
         let package = need.packages.iter().find(|package| known(package)).with_context(|| {
             format!(
-                "no package for {}: the archives of this system know none of {} \
-                 (LLVM packages for other releases are at https://apt.llvm.org)",
+                "no package for {}: the archives of this system know none of {}; \
+                 LLVM for other releases comes from https://apt.llvm.org \
+                 (download llvm.sh there, run `sudo bash llvm.sh <version> all`, \
+                 then run this again)",
                 need.what,
                 need.packages.join(", ")
             )
