@@ -100,6 +100,13 @@ impl Address {
         }
     }
 
+    /// True for a sender for whom routers forward: not a group, and not an IPv6
+    /// link-local address (RFC 4291 section 2.5.6).
+    #[inline(always)]
+    pub const fn is_forwarded_for(&self) -> bool {
+        !self.is_group() && self.high >> 54 != 0xfe80 >> 6
+    }
+
     /// IPv4 224.0.0.0/4 or 255.255.255.255, IPv6 ff00::/8: never one host.
     #[inline(always)]
     pub const fn is_group(&self) -> bool {

@@ -115,7 +115,8 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         let word = image::peer(self.image, &network.destination);
         word & LOCAL != 0
             || (word & ELSEWHERE == 0
-                && self.tables.is_delivered(&network.source, &network.destination))
+                && (!network.source.is_forwarded_for()
+                    || self.tables.is_delivered(&network.source, &network.destination)))
     }
 
     #[inline(always)]
@@ -241,12 +242,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     /// (host-behaviour clause A5.6): from whatever router it comes, and never
     /// on the sender's word alone.
     #[inline(always)]
-    fn related<P: Packet>(
-        &self,
-        packet: &P,
-        network: &Network,
-        upper: &Upper,
-    ) -> Option<Reason> {
+    fn related<P: Packet>(&self, packet: &P, network: &Network, upper: &Upper) -> Option<Reason> {
         let offset = upper.offset.wrapping_add(8);
         if offset >= parse::MAX_QUOTE_OFFSET {
             return None;

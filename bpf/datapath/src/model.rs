@@ -1,7 +1,11 @@
 //! The outside of the data path in plain memory: for tests, fuzzing and the
 //! offline trace. The tables behave like the kernel's, without eviction.
 
-use std::{cell::RefCell, collections::BTreeMap, vec::Vec};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use zerocopy::FromBytes;
 
@@ -64,15 +68,18 @@ pub enum Question {
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The clock, in seconds; never 0.
-    pub now_s: u32,
-    /// Answer for addresses that the image does not know.
-    pub delivered: bool,
+    pub now_s: Cell<u32>,
+    /// True where the host forwards: an address that the image does not know
+    /// is then its own only if `delivered` names it.
+    pub forwarding: bool,
+    /// See `forwarding`.
+    pub delivered: BTreeSet<Address>,
     /// TCP connections by their flow.
     pub sockets: BTreeMap<FlowKey, Opener>,
     /// The connection tables.
     pub flows: RefCell<BTreeMap<(Table, FlowKey), FlowEntry>>,
     /// Local ports from which something was opened, by protocol.
-    pub opened: RefCell<BTreeMap<(u8, u16), ()>>,
+    pub opened: RefCell<BTreeSet<(u8, u16)>>,
     /// What was asked since the list was last taken.
     pub asked: RefCell<Vec<Question>>,
 }
@@ -80,8 +87,9 @@ pub struct Model {
 impl Default for Model {
     fn default() -> Self {
         Self {
-            now_s: 1_000,
-            delivered: false,
+            now_s: Cell::new(1_000),
+            forwarding: false,
+            delivered: BTreeSet::new(),
             sockets: BTreeMap::new(),
             flows: RefCell::default(),
             opened: RefCell::default(),
@@ -103,11 +111,11 @@ impl Model {
 
 impl Tables for Model {
     fn now_s(&self) -> u32 {
-        self.now_s
+        self.now_s.get()
     }
 
     fn has_opened(&self, key: &FlowKey) -> bool {
-        let answer = self.opened.borrow().contains_key(&(key.protocol, key.local_port));
+        let answer = self.opened.borrow().contains(&(key.protocol, key.local_port));
         self.wrote(Question::HasOpened(*key, answer));
         answer
     }
@@ -121,7 +129,7 @@ impl Tables for Model {
     fn remember(&self, table: Table, key: &FlowKey, entry: FlowEntry) {
         self.flows.borrow_mut().insert((table, *key), entry);
         if table == Table::Own && matches!(key.protocol, protocol::TCP | protocol::UDP) {
-            self.opened.borrow_mut().insert((key.protocol, key.local_port), ());
+            self.opened.borrow_mut().insert((key.protocol, key.local_port));
         }
         self.wrote(Question::Remember(table, *key, entry));
     }
@@ -133,7 +141,8 @@ impl Tables for Model {
     }
 
     fn is_delivered(&self, _source: &Address, destination: &Address) -> bool {
-        self.wrote(Question::IsDelivered(*destination, self.delivered));
-        self.delivered
+        let answer = !self.forwarding || self.delivered.contains(destination);
+        self.wrote(Question::IsDelivered(*destination, answer));
+        answer
     }
 }

@@ -433,8 +433,7 @@ pub fn upper<P: Packet>(packet: &P, start: Start) -> Result<Upper, Reason> {
         (0, true) => Fragment::First,
         _ => Fragment::Later,
     };
-    let mut upper =
-        Upper { protocol, fragment, tcp_flags: 0, source_port: 0, port: 0, offset };
+    let mut upper = Upper { protocol, fragment, tcp_flags: 0, source_port: 0, port: 0, offset };
     if matches!(fragment, Fragment::Later) {
         // Offset 1 (eight bytes) would rewrite the flags of the first fragment.
         if protocol == protocol::TCP && place == 1 {

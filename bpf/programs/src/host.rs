@@ -208,6 +208,12 @@ fn port_byte(key: &FlowKey) -> Option<u32> {
     }
 }
 
+/// A rehearsal asks the image alone: the host has no past, and gets none.
+#[inline(always)]
+fn is_rehearsal() -> bool {
+    maps::mode() & REHEARSE != 0
+}
+
 impl Tables for Host {
     #[inline(always)]
     fn now_s(&self) -> u32 {
@@ -218,6 +224,9 @@ impl Tables for Host {
 
     #[inline(always)]
     fn has_opened(&self, key: &FlowKey) -> bool {
+        if is_rehearsal() {
+            return false;
+        }
         let Some(byte) = port_byte(key) else { return true };
         match OPENED.get(byte >> 3) {
             Some(bytes) => bytes[(byte & 7) as usize] != 0,
@@ -227,6 +236,9 @@ impl Tables for Host {
 
     #[inline(always)]
     fn recall(&self, table: Table, key: &FlowKey) -> FlowEntry {
+        if is_rehearsal() {
+            return FlowEntry::NONE;
+        }
         let entry = match table {
             Table::Own => OWN.get_ptr(key),
             Table::Admitted => ADMITTED.get_ptr(key),
@@ -242,7 +254,7 @@ impl Tables for Host {
 
     #[inline(always)]
     fn remember(&self, table: Table, key: &FlowKey, entry: FlowEntry) {
-        if maps::mode() & REHEARSE != 0 {
+        if is_rehearsal() {
             return;
         }
         // A full table evicts its oldest entry; an insertion that fails loses
@@ -263,6 +275,9 @@ impl Tables for Host {
 
     #[inline(always)]
     fn opener(&self, key: &FlowKey) -> Opener {
+        if is_rehearsal() {
+            return Opener::Nobody;
+        }
         match opener(self, key) {
             1 => Opener::Host,
             2 => Opener::Peer,

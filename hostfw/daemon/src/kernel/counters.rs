@@ -65,8 +65,7 @@ impl Kernel {
         let failed = |source| KernelError::AyaMap { map: "GATES", source };
         let map =
             MapData::from_pin(maps_dir(&self.config.bpf_dir).join("gates")).map_err(failed)?;
-        let gates: PerCpuArray<MapData, u64> =
-            Map::PerCpuArray(map).try_into().map_err(failed)?;
+        let gates: PerCpuArray<MapData, u64> = Map::PerCpuArray(map).try_into().map_err(failed)?;
         let lost = gates.get(&(GATE_BUCKETS + 3), 0).map_err(failed)?;
         Ok(lost.iter().sum())
     }
@@ -75,10 +74,8 @@ impl Kernel {
     pub(super) fn forget_hits(&mut self, slot: u32, rules: u32) -> Result<(), KernelError> {
         let failed = |source| KernelError::AyaMap { map: "RULE_HITS", source };
         let mut hits = self.hits()?;
-        let cpus = aya::util::nr_cpus().map_err(|(_, source)| KernelError::Map {
-            map: "RULE_HITS",
-            source,
-        })?;
+        let cpus = aya::util::nr_cpus()
+            .map_err(|(_, source)| KernelError::Map { map: "RULE_HITS", source })?;
         let zero = vec![Raw(Count::default()); cpus];
         for rule in 0..rules.min(self.capacity.rules) {
             let values = aya::maps::PerCpuValues::try_from(zero.clone())
@@ -96,10 +93,7 @@ impl Kernel {
     }
 }
 
-fn counts(
-    map: Map,
-    name: &'static str,
-) -> Result<PerCpuArray<MapData, Raw<Count>>, KernelError> {
+fn counts(map: Map, name: &'static str) -> Result<PerCpuArray<MapData, Raw<Count>>, KernelError> {
     map.try_into().map_err(|source| KernelError::AyaMap { map: name, source })
 }
 

@@ -1,6 +1,10 @@
 //! What can go wrong at the kernel, and what to do about it.
 
-use std::{io, os::unix::ffi::OsStrExt, path::{Path, PathBuf}};
+use std::{
+    io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
 
 use thiserror::Error;
 

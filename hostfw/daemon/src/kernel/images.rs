@@ -15,15 +15,20 @@ use aya::{
     programs::{TestRun, TestRunOptions},
 };
 use hostfw_datapath::{
-    ABI_VERSION, Action, Direction, Image, Reason, image,
+    ABI_VERSION, Action, Direction, Image, Reason,
     control_word::SLOTS,
-    judge,
+    image, judge,
     model::{Bytes, Model},
     packet::Layer,
     sketch::{self, Content},
 };
 
-use super::{Capacity, Kernel, KernelError, maps_dir, object, sys::{self, Shared}};
+use zerocopy::IntoBytes;
+
+use super::{
+    Capacity, Kernel, KernelError, maps_dir, object,
+    sys::{self, Shared},
+};
 
 /// What is known of the image in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +168,8 @@ fn place(
     let made = MapData::from_fd(made).map_err(aya_failed)?;
     let pin = image_pin(maps, slot);
     if pin.exists() {
-        fs::remove_file(&pin).map_err(|source| KernelError::Folder { path: pin.clone(), source })?;
+        fs::remove_file(&pin)
+            .map_err(|source| KernelError::Folder { path: pin.clone(), source })?;
     }
     made.pin(&pin).map_err(|source| KernelError::Pin { path: pin, source })?;
     let made: Array<MapData, u64> = Map::Array(made).try_into().map_err(aya_failed)?;
@@ -242,8 +248,14 @@ fn rehearse(
                 let native =
                     judge(direction, &Bytes::ethernet(&frame), &words, &Model::default(), false)
                         .verdict;
-                let kernel = run_slot(object, direction, slot, &frame)?;
-                let native = (native.action as u8, native.reason as u8, native.rule);
+                let name = object::name(direction, Layer::Ethernet);
+                let kernel = run(object, name, slot, false, &frame)?;
+                let native = Seen {
+                    action: native.action as u8,
+                    reason: native.reason as u8,
+                    rule: native.rule,
+                    verdict: native.verdict,
+                };
                 if kernel != native {
                     return Err(KernelError::Rehearsal {
                         slot,
@@ -258,7 +270,7 @@ fn rehearse(
     Ok(())
 }
 
-fn in_words((action, reason, rule): (u8, u8, u32)) -> String {
+fn in_words(Seen { action, reason, rule, .. }: Seen) -> String {
     let action = [Action::Pass, Action::Drop, Action::Audit]
         .into_iter()
         .find(|known| *known as u8 == action);
@@ -266,40 +278,69 @@ fn in_words((action, reason, rule): (u8, u8, u32)) -> String {
     format!("{action:?} ({reason}, rule {rule})")
 }
 
-/// Bytes of `struct __sk_buff` that are passed: up to and with the control
-/// block (include/uapi/linux/bpf.h).
-const CONTEXT_BYTES: usize = 68;
-const AT_MARK: usize = 8;
-const AT_CONTROL_BLOCK: usize = 48;
+/// Words of `struct __sk_buff` that are passed, up to and with the control
+/// block (include/uapi/linux/bpf.h), and the places of some of them.
+const CONTEXT_WORDS: usize = 17;
+/// The kernel hands back the whole structure, of whatever length it has there.
+const ANSWER_WORDS: usize = 64;
+const MARK: usize = 2;
+const INGRESS_IFINDEX: usize = 9;
+const CONTROL_BLOCK: usize = 12;
 
-/// One packet through the test runner: action, reason, rule.
-fn run_slot(
-    object: &mut Ebpf,
-    direction: Direction,
-    slot: u32,
-    frame: &[u8],
-) -> Result<(u8, u8, u32), KernelError> {
-    let name = object::name(direction, Layer::Ethernet);
-    let mut context = [0u8; CONTEXT_BYTES];
-    if let Some(mark) = context.get_mut(AT_MARK..AT_MARK + 4) {
-        mark.copy_from_slice(&slot.to_ne_bytes());
+/// What the kernel's program said of a test packet, in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// [`hostfw_datapath::Action`] as a number.
+    pub action: u8,
+    /// [`Reason`] as a number.
+    pub reason: u8,
+    /// The deciding rule.
+    pub rule: u32,
+    /// Index of the image's verdict.
+    pub verdict: u32,
+}
+
+impl Kernel {
+    /// Lets the program for a hook judge one packet, with all its effects.
+    /// Meaningful only when opened with `show`.
+    ///
+    /// # Errors
+    /// A packet that the test runner does not take.
+    pub fn test_run(
+        &mut self,
+        egress: bool,
+        layer: Layer,
+        forwarded: bool,
+        bytes: &[u8],
+    ) -> Result<Seen, KernelError> {
+        let direction = if egress { Direction::Egress } else { Direction::Ingress };
+        let name = object::name(direction, layer);
+        run(&mut self.enforcing, name, 0, forwarded, bytes)
     }
-    let mut answer = [0u8; CONTEXT_BYTES];
+}
+
+/// One packet through the test runner.
+fn run(
+    object: &mut Ebpf,
+    name: &'static str,
+    mark: u32,
+    forwarded: bool,
+    bytes: &[u8],
+) -> Result<Seen, KernelError> {
+    let mut context = [0u32; CONTEXT_WORDS];
+    context[MARK] = mark;
+    context[INGRESS_IFINDEX] = u32::from(forwarded);
+    let mut answer = [0u32; ANSWER_WORDS];
     let options = TestRunOptions {
-        data_in: Some(frame),
-        ctx_in: Some(&context),
-        ctx_out: Some(&mut answer),
+        data_in: Some(bytes),
+        ctx_in: Some(context.as_bytes()),
+        ctx_out: Some(answer.as_mut_bytes()),
         ..TestRunOptions::default()
     };
     object::program(object, name)?
         .test_run(options)
         .map_err(|source| KernelError::Program { program: name, source })?;
-    let word = |index: usize| {
-        let at = AT_CONTROL_BLOCK + index * 4;
-        let mut bytes = [0; 4];
-        bytes.copy_from_slice(answer.get(at..at + 4).unwrap_or(&[0; 4]));
-        u32::from_ne_bytes(bytes)
-    };
-    let [_, reason, action, _] = word(0).to_le_bytes();
-    Ok((action, reason, word(1)))
+    let [_, reason, action, _] = answer[CONTROL_BLOCK].to_le_bytes();
+    let (rule, verdict) = (answer[CONTROL_BLOCK + 1], answer[CONTROL_BLOCK + 2]);
+    Ok(Seen { action, reason, rule, verdict })
 }

@@ -185,8 +185,8 @@ impl Kernel {
     ) -> Result<(), KernelError> {
         match tc::qdisc_add_clsact(name) {
             Ok(()) => {}
-            Err(tc::TcError::NetlinkError(error))
-                if error.raw_os_error() == Some(libc::EEXIST) => {}
+            Err(tc::TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {
+            }
             Err(tc::TcError::AlreadyAttached) => {}
             Err(source) => return Err(KernelError::Clsact { device: name.to_owned(), source }),
         }
@@ -194,8 +194,7 @@ impl Kernel {
         let mark = self.clsact_mark(ifindex, layer);
         fs::create_dir_all(&mark).map_err(|source| KernelError::Folder { path: mark, source })?;
         let program = object::program(&mut self.enforcing, object::name(direction, layer))?;
-        let options =
-            NlOptions { priority: CLSACT_PRIORITY, handle: CLSACT_HANDLE, classid: None };
+        let options = NlOptions { priority: CLSACT_PRIORITY, handle: CLSACT_HANDLE, classid: None };
         let failed = |source| attach_error(name, direction, How::Clsact, source);
         let attached = program.attach_with_options(
             name,
@@ -208,10 +207,8 @@ impl Kernel {
                 if error.raw_os_error() == Some(libc::EEXIST) =>
             {
                 // Left by an earlier daemon: exchanged in place, never absent.
-                let link = clsact_link(name, direction).map_err(|source| KernelError::Gone {
-                    device: name.to_owned(),
-                    source,
-                })?;
+                let link = clsact_link(name, direction)
+                    .map_err(|source| KernelError::Gone { device: name.to_owned(), source })?;
                 program.attach_to_link(link).map_err(failed)?
             }
             Err(error) => return Err(failed(error)),
@@ -430,18 +427,10 @@ fn clsact_link(name: &str, direction: Direction) -> io::Result<SchedClassifierLi
 /// unknown attach type before Linux 6.6.
 fn is_unsupported(error: &ProgramError) -> bool {
     let ProgramError::SyscallError(error) = error else { return false };
-    matches!(
-        error.io_error.raw_os_error(),
-        Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)
-    )
+    matches!(error.io_error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP))
 }
 
-fn attach_error(
-    name: &str,
-    direction: Direction,
-    how: How,
-    source: ProgramError,
-) -> KernelError {
+fn attach_error(name: &str, direction: Direction, how: How, source: ProgramError) -> KernelError {
     let hook = match direction {
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",

@@ -31,14 +31,17 @@ use std::{
 };
 
 use aya::{Ebpf, maps::MapData};
-use hostfw_datapath::{ABI_VERSION, control_word::{ControlWord, InForce}};
+use hostfw_datapath::{
+    ABI_VERSION,
+    control_word::{ControlWord, InForce},
+};
 
 pub use self::{
     counters::Counts,
     error::KernelError,
     events::Events,
     flows::{Connection, Socket, SocketState},
-    images::Slot,
+    images::{Seen, Slot},
     links::{AttachMode, Attached, Hook, How},
     object::Capacity,
 };
@@ -166,6 +169,11 @@ impl Kernel {
         Ok(())
     }
 
+    /// The programs' clock: seconds, never 0.
+    pub fn now_s(&self) -> u32 {
+        counters::Ticks::now().seconds()
+    }
+
     /// Slots that hold an image.
     pub fn slots(&self) -> &BTreeMap<u32, Slot> {
         &self.slots
@@ -201,7 +209,6 @@ impl Kernel {
 fn maps_dir(bpf_dir: &Path) -> PathBuf {
     bpf_dir.join(format!("maps{ABI_VERSION}"))
 }
-
 
 const fn purpose(config: &KernelConfig) -> Purpose {
     if config.show { Purpose::Show } else { Purpose::Enforce }

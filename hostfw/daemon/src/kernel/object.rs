@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{MapData, ArrayOfMaps, Array},
+    maps::{Array, ArrayOfMaps, MapData},
     programs::SchedClassifier,
 };
 use hostfw_datapath::{Direction, control_word::SLOTS, packet::Layer};
