@@ -131,7 +131,8 @@ mod tests {
         expect![[r#"
             Accepted: 3 policies.
             No nodes are known: --world DIR shows whom policies select.
-        "#]].assert_eq(&text);
+        "#]]
+        .assert_eq(&text);
         fits(&text);
     }
 
