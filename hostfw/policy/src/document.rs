@@ -84,8 +84,8 @@ fn read_document(node: &Node, report: &mut Report<'_>, found: Found<'_>) {
         refuse_kind(kind_node, written, report);
         return;
     };
-    if version_text.is_some_and(|text| text != *expected) {
-        let what = format!("{kind} is read in another version");
+    if let Some(text) = version_text.filter(|text| text != expected) {
+        let what = format!("`{text}` is not the version of {kind} that is understood");
         report.error(version.at, "wrong-version", what, format!("apiVersion: {expected}"));
     }
     let policy = if *kind == CLUSTERWIDE {
@@ -116,11 +116,11 @@ fn refuse_kind(node: &Node, written: &str, report: &mut Report<'_>) {
     report.error(node.at, "wrong-kind", format!("`{written}` is no kind of policy"), instead);
 }
 
-/// `metadata.name` and the namespace.
-pub(crate) fn read_metadata<'n>(
+/// `metadata.name`, and the namespace where there is one.
+fn read_metadata<'n>(
     node: Option<&'n Node>,
     report: &mut Report<'_>,
-) -> Option<(&'n str, Option<&'n Node>, Vec<(&'n str, &'n str)>)> {
+) -> Option<(&'n str, Option<&'n Node>)> {
     let mut fields = Fields::new(node?, "metadata", report)?;
     let name_node = fields.need("name", report);
     let namespace = fields.take("namespace");
@@ -141,9 +141,10 @@ pub(crate) fn read_metadata<'n>(
         "selfLink",
     ]);
     fields.finish(report, |_| None);
-    let labels = labels.map(|labels| fields::text_map(labels, "labels", report));
-    if let Some(annotations) = annotations {
-        fields::text_map(annotations, "annotations", report);
+    for (node, name) in [(labels, "labels"), (annotations, "annotations")] {
+        if let Some(node) = node {
+            fields::text_map(node, name, report);
+        }
     }
     let name_node = name_node?;
     let name = fields::text(name_node, "name", report)?;
@@ -151,12 +152,7 @@ pub(crate) fn read_metadata<'n>(
         report.error(name_node.at, "missing-field", "the name is empty", "name: my-policy");
         return None;
     }
-    let labels = labels.unwrap_or_default();
-    Some((
-        name,
-        namespace,
-        labels.into_iter().map(|(entry, value)| (entry.key.as_str(), value)).collect(),
-    ))
+    Some((name, namespace))
 }
 
 fn read_clusterwide(
@@ -175,7 +171,7 @@ fn read_clusterwide(
         inner.contains(&unknown).then(|| format!("spec: {{{unknown}: ...}}, one level deeper"))
     });
     let name = read_metadata(metadata, report);
-    if let Some((_, Some(namespace), _)) = name {
+    if let Some((_, Some(namespace))) = name {
         let what = "a clusterwide policy has no namespace";
         report.warning(namespace.at, "no-namespace", what, "remove `namespace`");
     }
@@ -188,7 +184,7 @@ fn read_clusterwide(
     for part in spec.into_iter().chain(many) {
         read.extend(read_spec(part, report));
     }
-    let (name, _, _) = name?;
+    let (name, _) = name?;
     let path = report.source().path.clone();
     Some(Policy { name: name.to_owned(), path, at: node.at, specs: read })
 }
@@ -280,12 +276,9 @@ fn read_for_pods(
     let metadata = fields.need("metadata", report);
     let spec = fields.take("spec");
     let specs = fields.take("specs");
-    let (name, namespace, _) = read_metadata(metadata, report)?;
-    let specs = specs.into_iter().flat_map(|specs| match &specs.value {
-        Value::List(items) => items.as_slice(),
-        _ => &[],
-    });
-    for part in spec.into_iter().chain(specs) {
+    let (name, namespace) = read_metadata(metadata, report)?;
+    let many = specs.and_then(|specs| fields::list(specs, "specs", report)).unwrap_or_default();
+    for part in spec.into_iter().chain(many) {
         if let Value::Map(entries) = &part.value
             && let Some(entry) = entries.iter().find(|entry| entry.key == "nodeSelector")
         {

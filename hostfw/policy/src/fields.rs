@@ -80,15 +80,14 @@ impl<'n> Fields<'n> {
 
 /// The text of a node; numbers and truth values are told to wear quotes.
 pub fn text<'n>(node: &'n Node, name: &str, report: &mut Report<'_>) -> Option<&'n str> {
-    let written = match &node.value {
+    let instead = match &node.value {
         Value::Text(text) => return Some(text),
-        Value::Number(written) => written.clone(),
-        Value::Truth(truth) => truth.to_string(),
-        Value::Null => String::new(),
-        Value::List(_) | Value::Map(_) => "...".to_owned(),
+        Value::Number(written) => format!("{name}: \"{written}\""),
+        Value::Truth(_) => "the same word in quotes".to_owned(),
+        Value::Null | Value::List(_) | Value::Map(_) => format!("{name}: \"...\""),
     };
     let what = format!("`{name}` must be text, but is {}", node.kind());
-    report.error(node.at, "wrong-type", what, format!("{name}: \"{written}\""));
+    report.error(node.at, "wrong-type", what, instead);
     None
 }
 
@@ -129,12 +128,18 @@ pub fn text_map<'n>(
         .collect()
 }
 
-/// The known name that a writer most probably meant: at most a third of it
-/// mistyped.
+/// The known name that a writer most probably meant: one that was cut short or
+/// made longer, or with at most a third of it mistyped.
 pub fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
+    let written = written.to_lowercase();
+    let rate = |name: &str| {
+        let name = name.to_lowercase();
+        let cut = written.len() > 2 && (name.starts_with(&written) || written.starts_with(&name));
+        distance(&written, &name).min(if cut { 1 } else { usize::MAX })
+    };
     known
         .iter()
-        .map(|name| (distance(&written.to_lowercase(), &name.to_lowercase()), *name))
+        .map(|name| (rate(name), *name))
         .filter(|(distance, name)| *distance <= (name.len() / 3).clamp(1, 4))
         .min()
         .map(|(_, name)| name)
@@ -165,6 +170,7 @@ mod tests {
         assert_eq!(nearest("fromCidr", &known), Some("fromCIDR"));
         assert_eq!(nearest("fromEntites", &known), Some("fromEntities"));
         assert_eq!(nearest("toPort", &known), Some("toPorts"));
+        assert_eq!(nearest("proto", &["port", "protocol"]), Some("protocol"));
         assert_eq!(nearest("priority", &known), None);
     }
 }

@@ -12,7 +12,6 @@ use crate::{
     identity::{self, Kind},
     peers,
     policy::{Peers, Policy},
-    text::Position,
     world::World,
 };
 
@@ -29,9 +28,11 @@ pub fn lint(
     options: &Options,
 ) -> Vec<Complaint> {
     let known = identity::known_addresses(world, node, options);
+    // Nobody means this host itself by a prefix that names others.
     let unmatched: BTreeSet<IpAddr> = known
         .iter()
-        .filter(|(_, identity)| identity.kind != Kind::Outside && !identity.has_prefixes(options))
+        .filter(|(_, identity)| matches!(identity.kind, Kind::RemoteNode | Kind::Pod))
+        .filter(|(_, identity)| !identity.has_prefixes(options))
         .map(|(address, _)| *address)
         .collect();
     let mut complaints = Vec::new();
@@ -63,17 +64,20 @@ fn lint_term(
         report.warning(term.at, "no-such-group", what, "a group of the cluster directory");
     }
     for cidr in peers::cidrs(term, world) {
-        warn_unmatched(cidr, term.at, unmatched, report);
+        warn_unmatched(cidr, term, unmatched, report);
     }
 }
 
 fn warn_unmatched(
     cidr: IpNet,
-    at: Position,
+    term: &PrefixTerm,
     unmatched: &BTreeSet<IpAddr>,
     report: &mut Report<'_>,
 ) {
-    let inside: Vec<&IpAddr> = unmatched.range(cidr.network()..=cidr.broadcast()).collect();
+    let inside: Vec<&IpAddr> = unmatched
+        .range(cidr.network()..=cidr.broadcast())
+        .filter(|address| !term.except.iter().any(|left_out| left_out.contains(*address)))
+        .collect();
     if inside.is_empty() {
         return;
     }
@@ -84,5 +88,5 @@ fn warn_unmatched(
     }
     let what = format!("{cidr} does not match the nodes and pods inside it: {named}");
     let instead = "fromEntities, fromNodes or fromEndpoints for them, or cidrMatch: [nodes, pods]";
-    report.warning(at, "cidr-known-addresses", what, instead);
+    report.warning(term.at, "cidr-known-addresses", what, instead);
 }

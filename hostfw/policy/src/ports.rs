@@ -270,7 +270,8 @@ fn end(node: &Node, first: u16, report: &mut Report<'_>) -> Option<u16> {
         Value::Number(written) => written.parse::<u16>().ok(),
         Value::Null | Value::Text(_) | Value::Truth(_) | Value::List(_) | Value::Map(_) => {
             let what = format!("`endPort` must be a number without quotes, but is {}", node.kind());
-            report.error(node.at, "wrong-type", what, "endPort: 8090");
+            let written = if let Value::Text(text) = &node.value { text } else { "8090" };
+            report.error(node.at, "wrong-type", what, format!("endPort: {written}"));
             return None;
         }
     };

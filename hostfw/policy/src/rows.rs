@@ -12,6 +12,10 @@ use crate::{
 /// Ways of a node.
 const WAYS: usize = 16;
 
+/// Sets that are not shared mean rows that are not shared: rules that need more
+/// parts than these (some 200 MiB) do not fit into an image.
+const MAX_SET_PARTS: usize = 1 << 22;
+
 /// The number of a row: its root node.
 pub(crate) type RowId = u32;
 
@@ -61,6 +65,9 @@ impl Rows {
         rule: u32,
         classes: Option<&[u32]>,
     ) -> Result<RowId, CompileError> {
+        if sets.n_parts() > MAX_SET_PARTS {
+            return Err(CompileError::TooLarge);
+        }
         match classes {
             Some(classes) => self.with_some(sets, row, rule, classes, self.levels - 1),
             None => self.with_all(sets, row, rule, self.levels - 1),

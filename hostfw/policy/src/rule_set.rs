@@ -37,6 +37,11 @@ impl Default for RuleSets {
 }
 
 impl RuleSets {
+    /// Number of stored parts, which is what memory follows.
+    pub(crate) fn n_parts(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// What a set consists of.
     pub(crate) fn parts(&self, set: SetId) -> Parts {
         usize::try_from(set).ok().and_then(|at| self.nodes.get(at)).copied().unwrap_or(Parts::Empty)

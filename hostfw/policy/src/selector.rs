@@ -75,6 +75,16 @@ impl Selector {
 }
 
 impl Requirement {
+    /// True for what [`Selector::among_pods`] adds.
+    pub fn is_automatic(&self) -> bool {
+        self.source.as_deref() == Some(K8S)
+            && match &self.operator {
+                Operator::Exists => self.key == NAMESPACE,
+                Operator::In(values) => self.key == CLUSTER && *values == [LOCAL_CLUSTER],
+                Operator::NotIn(_) | Operator::DoesNotExist => false,
+            }
+    }
+
     /// True when the labels fulfil it.
     pub fn holds(&self, labels: &Labels) -> bool {
         let mut values = labels.values(self.source.as_deref(), &self.key);

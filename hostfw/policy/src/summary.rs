@@ -30,7 +30,9 @@ fn peers(peers: &Peers) -> String {
         Peers::Nobody => "nobody".to_owned(),
         Peers::Prefixes(terms) => joined(terms.iter().map(prefix)),
         Peers::Entities(entities) => joined(entities.iter().map(|one| one.name().to_owned())),
-        Peers::Endpoints(selectors) => format!("pods {}", joined(selectors.iter().map(selector))),
+        Peers::Endpoints(selectors) => {
+            format!("endpoints {}", joined(selectors.iter().map(selector)))
+        }
         Peers::Nodes(selectors) => format!("nodes {}", joined(selectors.iter().map(selector))),
     }
 }
@@ -49,10 +51,8 @@ fn prefix(term: &PrefixTerm) -> String {
 }
 
 fn selector(selector: &Selector) -> String {
-    if selector.requirements.is_empty() {
-        return "{}".to_owned();
-    }
-    let terms: Vec<_> = selector.requirements.iter().map(requirement).collect();
+    let written = selector.requirements.iter().filter(|one| !one.is_automatic());
+    let terms: Vec<_> = written.map(requirement).collect();
     format!("{{{}}}", terms.join(", "))
 }
 

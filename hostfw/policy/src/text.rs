@@ -177,14 +177,19 @@ fn options(text_bytes: usize) -> serde_yaml::Options {
 fn complain(error: &serde_yaml::Error, report: &mut Report<'_>) {
     let at = error.location().map(|place| position(&place)).unwrap_or(Position::WHOLE_FILE);
     let text = error.without_snippet().to_string();
-    // The position stands in the complaint already.
-    let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    // The position stands in the complaint already, and advice to programmers
+    // helps no author.
+    let what = text.split(" at line ").next().unwrap_or(&text);
+    let what = what.split(", set DuplicateKeyPolicy").next().unwrap_or(what);
     let lower = what.to_ascii_lowercase();
     if ["budget", "limit", "depth"].iter().any(|word| lower.contains(word)) {
-        let instead = "fewer aliases, less nesting: the file is not read further";
+        let instead = "fewer aliases and less nesting; the file was not read to its end";
         report.error(at, "yaml-limits", format!("the file asks for too much: {what}"), instead);
+    } else if let Some(key) = what.strip_prefix("duplicate mapping key: ") {
+        let what = format!("the key `{key}` stands twice in one mapping");
+        report.error(at, "duplicate-key", what, "one key with both contents");
     } else {
-        let instead = "correct the YAML: indentation, brackets, quotes, no key twice";
+        let instead = "correct the YAML: indentation, brackets, quotes";
         report.error(at, "yaml-syntax", format!("not readable as YAML: {what}"), instead);
     }
 }
@@ -359,7 +364,10 @@ mod tests {
         {
             let (documents, complaints) = read(text);
             assert_eq!((documents.len(), complaints.len()), (0, 1), "{text:?} {complaints:?}");
-            assert_eq!(complaints[0].code, "yaml-syntax", "{complaints:?}");
+            assert!(
+                ["yaml-syntax", "duplicate-key"].contains(&complaints[0].code),
+                "{complaints:?}"
+            );
             assert!(complaints[0].line <= line && complaints[0].line > 0, "{complaints:?}");
         }
     }
