@@ -30,6 +30,9 @@ pub mod model;
 #[cfg(any(test, feature = "model"))]
 pub mod sketch;
 
+#[cfg(test)]
+mod judge_tests;
+
 pub use crate::{
     address::{Address, Be16, Be32},
     flow::{FlowEntry, FlowKey},
