@@ -1,2 +1,198 @@
-//! Placeholder.
-fn main() {}
+//! `hostfwd`: reads the arguments and the configuration, opens the kernel and
+//! starts the loop. Everything that can make a start fail is said here, once,
+//! with an exit code: 2 for an error, 64 for bad usage, 77 for missing
+//! privileges.
+
+mod shell;
+
+mod effects;
+
+mod answer;
+mod api;
+mod files;
+mod links;
+mod sockets;
+mod watch;
+mod wireguard;
+
+mod denied;
+mod state;
+
+mod clock;
+mod log;
+mod service;
+
+#[cfg(test)]
+mod scratch;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::Parser;
+use hostfw_control::{Adopted, Config, Control, Paths, Start, read_config};
+use hostfw_daemon::kernel::{AttachMode, Capacity, Kernel, KernelConfig, KernelError};
+use hostfw_policy::{Complaint, Source};
+
+use crate::{denied::Denied, shell::Shell, state::State};
+
+/// Enforces Cilium host policies on this host's own interfaces.
+#[derive(Debug, Parser)]
+#[command(name = "hostfwd", version)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, default_value = "/etc/hostfw/hostfw.yaml", value_name = "FILE")]
+    config: String,
+    /// Detaches every program, removes every pin, and ends: the host is open.
+    #[arg(long)]
+    cleanup: bool,
+    /// The form of log lines.
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: log::Format,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { BAD_USAGE } else { 0 };
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    log::start(arguments.log_format);
+    let outcome = if arguments.cleanup { cleanup(&arguments) } else { run(&arguments) };
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    let kernel = error.chain().find_map(|cause| cause.downcast_ref::<KernelError>());
+    if kernel.is_some_and(KernelError::is_permission) {
+        say(&format!("hostfwd: {error:#}"));
+        say("hostfwd needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
+        return ExitCode::from(NOT_PERMITTED);
+    }
+    say(&format!("hostfwd: {error:#}"));
+    ExitCode::from(ERROR)
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let (source, config) = configuration(&arguments.config)?;
+    let listener = api::open(&config.paths.run)?;
+    let state = State::new(&config.paths.state);
+    let (kernel, _) = Kernel::open(kernel_config(&config.paths))?;
+    let records = kernel.events()?;
+    let stored = state.generation();
+    let mut denied = Denied::default();
+    if let Some((generation, _)) = &stored {
+        denied.learn(&std::sync::Arc::new(generation.clone()));
+    }
+    let now_ms = clock::now_ms();
+    let start = Start {
+        config,
+        config_source: source,
+        hostname: hostname(),
+        adopted: adopted(&kernel, stored.as_ref().map(|(one, since)| (one.number, *since)), now_ms),
+        attached: kernel.attached().into_iter().map(|one| one.ifindex).collect(),
+        stored: stored.map(|(generation, _)| generation),
+        audit: state.audit(),
+    };
+    let shell = Shell {
+        control: Control::new(now_ms, start),
+        kernel,
+        records,
+        denied,
+        state,
+        config_path: arguments.config.clone(),
+        started_ms: now_ms,
+        asked: BTreeMap::new(),
+        next_token: 0,
+    };
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?
+        .block_on(shell.run(listener))
+}
+
+/// The verb that opens the host. It works without a configuration too, because
+/// a package is removed in whatever state it is in.
+fn cleanup(arguments: &Arguments) -> anyhow::Result<()> {
+    let paths = match configuration(&arguments.config) {
+        Ok((_, config)) => config.paths,
+        Err(error) => {
+            say(&format!("hostfwd: {error:#}; cleaning up in the default place"));
+            Paths::default()
+        }
+    };
+    let (kernel, _) = Kernel::open(kernel_config(&paths))?;
+    kernel.cleanup()?;
+    Ok(())
+}
+
+fn configuration(path: &str) -> anyhow::Result<(Source, Config)> {
+    let source = files::read_file(path)
+        .map_err(|failure| anyhow::anyhow!("{}: {}", failure.path, failure.why))
+        .context("read the configuration")?;
+    let config = read_config(&source).map_err(|complaints| {
+        anyhow::anyhow!("the configuration is refused\n{}", list(&complaints))
+    })?;
+    Ok((source, config))
+}
+
+fn list(complaints: &[Complaint]) -> String {
+    let mut text = String::new();
+    for Complaint { path, line, column, what, instead, excerpt, .. } in complaints {
+        text += &format!("{path}:{line}:{column}: {what}\n");
+        if !excerpt.is_empty() {
+            text += &format!("    {excerpt}\n");
+        }
+        if !instead.is_empty() {
+            text += &format!("    write instead: {instead}\n");
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+fn kernel_config(paths: &Paths) -> KernelConfig {
+    KernelConfig {
+        bpf_dir: PathBuf::from(&paths.bpf),
+        attach: AttachMode::Auto,
+        show: false,
+        capacity: Capacity::SMALL,
+    }
+}
+
+/// What an earlier daemon left in force.
+fn adopted(kernel: &Kernel, stored: Option<(u32, u64)>, now_ms: u64) -> Option<Adopted> {
+    let in_force = kernel.in_force()?;
+    let slot = kernel.slots().get(&in_force.slot)?;
+    let since_ms = match stored {
+        Some((number, since_unix_s)) if number == slot.generation => {
+            clock::from_unix_s(since_unix_s)
+        }
+        Some(_) | None => now_ms,
+    };
+    Some(Adopted { in_force, number: slot.generation, checksum: slot.checksum, since_ms })
+}
+
+/// The name of this host; policies know the node by it unless the configuration
+/// names another.
+fn hostname() -> String {
+    let mut name = [0_u8; 256];
+    // SAFETY: the pointer and the length are those of a live buffer; the last
+    // byte is left out, so the text always ends.
+    let failed = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) } != 0;
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(0);
+    let name = String::from_utf8_lossy(name.get(..end).unwrap_or_default()).into_owned();
+    if failed || name.is_empty() { "localhost".into() } else { name }
+}
+
+fn say(text: &str) {
+    drop(writeln!(io::stderr(), "{text}"));
+}
+
+const ERROR: u8 = 2;
+const BAD_USAGE: u8 = 64;
+const NOT_PERMITTED: u8 = 77;

@@ -1,0 +1,314 @@
+//! Reports in the words of the API: what `control` knows, joined with what only
+//! the kernel can say.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use hostfw_api as said;
+use hostfw_control::{
+    AuditSource, AuditState, DeviceReport, GenerationReport, Layer, LinksReport, Reply,
+    StatusReport, Unfiltered,
+};
+use hostfw_daemon::kernel::{Attached, Counts, Hook, How, Kernel};
+use hostfw_datapath::{Direction, flow::Table, image};
+use hostfw_policy::{Complaint, RuleKind, Severity};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::{
+    api::Answer,
+    clock,
+    denied::{Denied, Origin},
+    effects::chain,
+    shell::{Question, Shell},
+};
+
+/// Hands an answer to whoever asked; they may have left.
+pub(crate) fn send(sender: oneshot::Sender<Answer>, answer: Answer) {
+    drop(sender.send(answer));
+}
+
+/// The answer to a question that `control` was asked.
+pub(crate) fn reply(shell: &Shell, question: Question, reply: &Reply) -> Answer {
+    let kernel = &shell.kernel;
+    match reply {
+        Reply::Status(report) => json(&status(report, kernel, shell.started_ms)),
+        Reply::Rules(report) => json(&rules(report.generation.as_ref(), kernel)?),
+        Reply::Links(report) => json(&said::LinksReport {
+            links: devices(report, kernel),
+            unfiltered: unfiltered(&report.unfiltered),
+        }),
+        Reply::Audit { audit, problems } => {
+            // A mode that was asked for and is not in force is a failure.
+            let in_force = kernel.in_force().is_none_or(|one| one.audit == audit.on);
+            if matches!(question, Question::SetAudit(_)) && !in_force {
+                return Err(problems.join("; "));
+            }
+            json(&audit_report(*audit, &shell.denied))
+        }
+    }
+}
+
+/// The connection tables.
+pub(crate) fn connections(kernel: &Kernel) -> Answer {
+    let listed = kernel.connections().map_err(chain)?;
+    let connections = listed.into_iter().map(|one| said::Connection {
+        protocol: one.flow.protocol,
+        local: IpAddr::from(one.flow.local),
+        local_port: one.flow.local_port,
+        remote: IpAddr::from(one.flow.remote),
+        remote_port: one.flow.remote_port,
+        age_s: Some(u64::from(one.age_s)),
+        idle_s: u64::from(one.idle_s),
+        generation: one.generation,
+        opened_by: match one.table {
+            Table::Own => said::OpenedBy::Host,
+            Table::Admitted => said::OpenedBy::Peer,
+        },
+    });
+    let mut report = said::ConnectionsReport { connections: connections.collect() };
+    report
+        .connections
+        .sort_by_key(|one| (one.protocol, one.local, one.local_port, one.remote, one.remote_port));
+    json(&report)
+}
+
+fn json(report: &impl Serialize) -> Answer {
+    serde_json::to_vec(report).map_err(chain)
+}
+
+fn status(report: &StatusReport, kernel: &Kernel, started_ms: u64) -> said::StatusReport {
+    let up = report.links.unfiltered.iter().filter(|device| device.up && !device.loopback);
+    let up: Vec<Unfiltered> = up.cloned().collect();
+    let live = report.generation.as_ref();
+    let known = live.and_then(|live| live.generation.as_ref());
+    let policies = known.map_or_else(Vec::new, |generation| {
+        let of = |name: &str, path: &str| {
+            let rules = generation.rules.iter();
+            rules.filter(|rule| rule.policy == name && rule.path == path).count()
+        };
+        let policies = generation.policies.iter().map(|policy| said::PolicyReport {
+            name: policy.name.clone(),
+            path: policy.path.clone(),
+            line: policy.line,
+            selects_this_node: policy.selects_this_node,
+            n_rules: count(of(&policy.name, &policy.path)),
+        });
+        policies.collect()
+    });
+    said::StatusReport {
+        version: env!("CARGO_PKG_VERSION").into(),
+        uptime_s: clock::now_ms().saturating_sub(started_ms) / 1_000,
+        node: said::NodeReport { name: report.node.clone(), labels: report.labels.clone() },
+        ingress: mode(live, kernel, Direction::Ingress),
+        egress: mode(live, kernel, Direction::Egress),
+        audit: audit_state(report.audit),
+        generation: live.and_then(|live| generation(live, kernel)),
+        refused: report.refused.as_ref().map(|refused| said::RefusedSet {
+            since_unix_s: clock::unix_s(refused.since_ms),
+            complaints: refused.complaints.iter().map(complaint).collect(),
+        }),
+        warnings: report.warnings.iter().map(complaint).collect(),
+        devices: devices(&report.links, kernel),
+        policies,
+        unfiltered: unfiltered(&up),
+        ignored: report
+            .ignored
+            .iter()
+            .map(|file| said::IgnoredFile { path: file.path.clone(), why: file.why.clone() })
+            .collect(),
+        problems: report.problems.clone(),
+    }
+}
+
+/// What the kernel does, from its own control word and image.
+fn mode(live: Option<&GenerationReport>, kernel: &Kernel, direction: Direction) -> said::Mode {
+    let Some(in_force) = kernel.in_force() else { return said::Mode::NoPolicy };
+    let known = live.filter(|live| live.slot == in_force.slot);
+    let is_judged = match known.and_then(|live| live.generation.as_ref()) {
+        Some(generation) => match direction {
+            Direction::Ingress => generation.ingress_in_force,
+            Direction::Egress => generation.egress_in_force,
+        },
+        None => kernel.image(in_force.slot).is_ok_and(|words| {
+            let words = words.as_slice();
+            image::in_force(&words, image::subject(&words, 0, direction))
+        }),
+    };
+    match (is_judged, in_force.audit) {
+        (false, _) => said::Mode::NotEnforced,
+        (true, true) => said::Mode::Audit,
+        (true, false) => said::Mode::Enforcing,
+    }
+}
+
+fn generation(live: &GenerationReport, kernel: &Kernel) -> Option<said::GenerationReport> {
+    let slot = kernel.slots().get(&live.slot)?;
+    Some(said::GenerationReport {
+        number: live.number,
+        loaded_at_unix_s: clock::unix_s(live.since_ms),
+        slot: live.slot,
+        checksum: slot.checksum,
+        n_rules: slot.rules,
+        n_bytes: u64::from(slot.words) * 4,
+    })
+}
+
+fn rules(live: Option<&GenerationReport>, kernel: &Kernel) -> Result<said::RulesReport, String> {
+    let hits = match live {
+        Some(live) => kernel.rule_counts(live.slot).map_err(chain)?,
+        None => Vec::new(),
+    };
+    let known = live.and_then(|live| live.generation.as_ref());
+    let rules = known.iter().flat_map(|generation| &generation.rules).map(|rule| {
+        let hits = usize::try_from(rule.id).ok().and_then(|id| hits.get(id)).copied();
+        let Counts { packets, bytes, idle_s } = hits.unwrap_or_default();
+        said::RuleReport {
+            id: rule.id,
+            hash: format!("{:016x}", rule.hash),
+            policy: rule.policy.clone(),
+            path: rule.path.clone(),
+            line: rule.line,
+            direction: direction(rule.direction),
+            kind: match rule.kind {
+                RuleKind::Allow => said::RuleKind::Allow,
+                RuleKind::Deny => said::RuleKind::Deny,
+                RuleKind::BuiltIn => said::RuleKind::BuiltIn,
+            },
+            summary: rule.summary.clone(),
+            packets,
+            bytes,
+            last_hit_ago_s: idle_s,
+        }
+    });
+    let rules = rules.collect();
+    let reasons = kernel.reason_counts().map_err(chain)?;
+    let of = |direction| said::DirectionCounters {
+        reasons: (reasons.iter().filter(|(which, ..)| *which == direction))
+            .map(|(_, reason, counts)| said::ReasonCounter {
+                reason: reason.name().into(),
+                // The numbers of reasons that deny start there.
+                denies: *reason as u8 >= FIRST_DENIAL,
+                packets: counts.packets,
+                bytes: counts.bytes,
+            })
+            .collect(),
+    };
+    Ok(said::RulesReport {
+        generation: live.map(|live| live.number),
+        rules,
+        ingress: of(Direction::Ingress),
+        egress: of(Direction::Egress),
+    })
+}
+
+fn devices(report: &LinksReport, kernel: &Kernel) -> Vec<said::LinkReport> {
+    let attached: BTreeMap<u32, Attached> =
+        kernel.attached().into_iter().map(|one| (one.ifindex, one)).collect();
+    let device = |DeviceReport { device, addresses, problem, .. }: &DeviceReport| {
+        let found = attached.get(&device.index);
+        let ingress = found.and_then(|one| hook(one.ingress));
+        let egress = found.and_then(|one| hook(one.egress));
+        let missing = ingress.is_none() || egress.is_none();
+        let problem = problem.clone().or_else(|| missing.then(|| "not attached yet".into()));
+        said::LinkReport {
+            device: device.name.clone(),
+            ifindex: device.index,
+            layer: match device.layer {
+                Layer::Ethernet => said::Layer::Ethernet,
+                Layer::Ip => said::Layer::Ip,
+            },
+            attachment: found.map(|one| match one.how {
+                How::Tcx => said::Attachment::Tcx,
+                How::Clsact => said::Attachment::Clsact,
+            }),
+            ingress,
+            egress,
+            addresses: addresses
+                .iter()
+                .map(|one| format!("{}/{}", one.address, one.prefix_length))
+                .collect(),
+            problem: problem.unwrap_or_default(),
+        }
+    };
+    report.devices.iter().map(device).collect()
+}
+
+fn hook(hook: Hook) -> Option<said::HookReport> {
+    let first = hook.position.is_none_or(|position| position == 0);
+    hook.program.map(|program_id| said::HookReport { program_id, first })
+}
+
+fn unfiltered(devices: &[Unfiltered]) -> Vec<said::UnfilteredLink> {
+    let device = |Unfiltered { name, why, .. }: &Unfiltered| said::UnfilteredLink {
+        name: name.clone(),
+        why: why.clone(),
+    };
+    devices.iter().map(device).collect()
+}
+
+fn audit_report(audit: AuditState, denied: &Denied) -> said::AuditReport {
+    let now_ms = clock::now_ms();
+    let ago_s = |moment_ms: u64| now_ms.saturating_sub(moment_ms) / 1_000;
+    let flow = |(key, denial): (&crate::denied::Key, &crate::denied::Denial)| said::DeniedFlow {
+        direction: direction(key.direction),
+        peer: key.peer,
+        protocol: key.protocol,
+        port: key.port,
+        reason: key.reason.name().into(),
+        rule: denial.origin.as_ref().map(|Origin { id, policy, path, line }| said::RuleOrigin {
+            id: *id,
+            policy: policy.clone(),
+            path: path.clone(),
+            line: *line,
+        }),
+        dropped: key.dropped,
+        packets: denial.packets,
+        first_seen_ago_s: ago_s(denial.first_ms),
+        last_seen_ago_s: ago_s(denial.last_ms),
+    };
+    said::AuditReport {
+        audit: audit_state(audit),
+        flows: denied.flows().into_iter().map(flow).collect(),
+        n_forgotten: denied.n_forgotten(),
+    }
+}
+
+fn audit_state(AuditState { on, source, since_ms }: AuditState) -> said::AuditState {
+    said::AuditState {
+        on,
+        since_unix_s: clock::unix_s(since_ms),
+        source: match source {
+            AuditSource::Config => said::AuditSource::Config,
+            AuditSource::Runtime => said::AuditSource::Runtime,
+        },
+    }
+}
+
+fn complaint(complaint: &Complaint) -> said::Complaint {
+    said::Complaint {
+        path: complaint.path.clone(),
+        line: complaint.line,
+        column: complaint.column,
+        severity: match complaint.severity {
+            Severity::Error => said::Severity::Error,
+            Severity::Warning => said::Severity::Warning,
+        },
+        code: complaint.code.into(),
+        what: complaint.what.clone(),
+        instead: complaint.instead.clone(),
+        excerpt: complaint.excerpt.clone(),
+    }
+}
+
+fn direction(direction: Direction) -> said::Direction {
+    match direction {
+        Direction::Ingress => said::Direction::Ingress,
+        Direction::Egress => said::Direction::Egress,
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+const FIRST_DENIAL: u8 = 32;

@@ -1,0 +1,205 @@
+//! The loop: whatever happens becomes an event, whatever shall be done is done
+//! and answered by another. One thread, so nothing happens at the same time as
+//! anything else; the tasks that wait for files, links and requests only send.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    os::unix::net::UnixListener,
+    time::Duration,
+};
+
+use anyhow::Context;
+use hostfw_control::{Control, Event, Origin, Paths, Request, Token};
+use hostfw_daemon::kernel::{Events, Kernel};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use crate::{
+    answer,
+    api::{self, Answer},
+    clock,
+    denied::{Denied, Summary},
+    files, links, service,
+    state::State,
+    watch,
+};
+
+/// What a task sends.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Something that happened.
+    Event(Event),
+    /// Files may have changed.
+    Files,
+    /// Somebody asks through the API.
+    Question(Question, oneshot::Sender<Answer>),
+}
+
+/// What can be asked through the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    Status,
+    Rules,
+    Links,
+    Connections,
+    Audit,
+    SetAudit(bool),
+    Reload,
+}
+
+/// Everything that the loop works with.
+pub(crate) struct Shell {
+    pub(crate) control: Control,
+    pub(crate) kernel: Kernel,
+    pub(crate) records: Events,
+    pub(crate) denied: Denied,
+    pub(crate) state: State,
+    pub(crate) config_path: String,
+    pub(crate) started_ms: u64,
+    pub(crate) asked: BTreeMap<Token, (Question, oneshot::Sender<Answer>)>,
+    pub(crate) next_token: u64,
+}
+
+impl Shell {
+    /// Runs until somebody asks to stop. Enforcement stays as it is then.
+    ///
+    /// # Errors
+    /// The API socket or the signals are not available.
+    pub(crate) async fn run(mut self, listener: UnixListener) -> anyhow::Result<()> {
+        let paths = self.control.config().paths.clone();
+        let listener = listener.try_into().context("take over the API socket")?;
+        let (inputs, mut received) = mpsc::channel(QUEUE);
+        let watched = vec![paths.policies.clone(), paths.cluster.clone(), self.config_path.clone()];
+        tokio::spawn(watch::follow(watched, inputs.clone()));
+        tokio::spawn(links::follow(inputs.clone()));
+        tokio::spawn(api::serve(listener, inputs));
+
+        let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        let mut hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+        let mut drain = interval(DRAIN);
+        let mut summary = interval(SUMMARY);
+        let mut prove = interval(PROVE);
+        let mut reread = interval(REREAD);
+        let mut alive = interval(service::alive_every().unwrap_or(Duration::from_secs(3_600)));
+        for timer in [&mut drain, &mut summary, &mut prove, &mut reread, &mut alive] {
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            timer.reset();
+        }
+        loop {
+            let due_ms = self.control.deadline_ms().map(|due| due.saturating_sub(clock::now_ms()));
+            let due = Duration::from_millis(due_ms.unwrap_or(LONGEST_SLEEP_MS));
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => self.happened(Event::Reload),
+                Some(input) = received.recv() => self.take(input),
+                () = sleep(due) => self.happened(Event::Tick),
+                _ = drain.tick() => self.drain(),
+                _ = summary.tick() => summarise(self.denied.summary()),
+                _ = prove.tick() => self.prove(),
+                _ = reread.tick() => self.take(Input::Files),
+                _ = alive.tick() => service::alive(),
+            }
+        }
+        service::stopping();
+        tracing::info!("stopping; enforcement stays as it is");
+        match std::fs::remove_file(format!("{}/api.sock", paths.run)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).context("remove the API socket")
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Event(event) => self.happened(event),
+            Input::Files => {
+                for origin in [Origin::Config, Origin::World, Origin::Policies] {
+                    let event = self.read(origin);
+                    self.happened(event);
+                }
+            }
+            Input::Question(question, sender) => self.question(question, sender),
+        }
+    }
+
+    /// Hands an event over and carries out everything that follows from it.
+    fn happened(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            self.control.handle(clock::now_ms(), event);
+            while let Some(effect) = self.control.next_effect() {
+                events.extend(self.perform(effect));
+            }
+        }
+    }
+
+    /// Reads what an origin has now.
+    pub(crate) fn read(&self, origin: Origin) -> Event {
+        let Paths { policies, cluster, .. } = &self.control.config().paths;
+        match origin {
+            Origin::Config => Event::Config(files::read_file(&self.config_path)),
+            Origin::Policies => Event::Policies(files::read_directory(policies)),
+            Origin::World => Event::World(files::read_directory(cluster)),
+        }
+    }
+
+    /// Questions about the kernel are answered here, the others by `control`.
+    fn question(&mut self, question: Question, sender: oneshot::Sender<Answer>) {
+        let request = match question {
+            Question::Connections => {
+                answer::send(sender, answer::connections(&self.kernel));
+                return;
+            }
+            Question::Status => Request::Status,
+            Question::Rules => Request::Rules,
+            Question::Links => Request::Links,
+            Question::Audit => Request::Audit,
+            Question::SetAudit(on) => Request::SetAudit(on),
+            Question::Reload => Request::Reload,
+        };
+        let token = Token(self.next_token);
+        self.next_token = self.next_token.wrapping_add(1);
+        self.asked.insert(token, (question, sender));
+        self.happened(Event::Request { token, request });
+    }
+
+    /// Records bypass `control`: a flood of denials must not delay policy. The
+    /// rest of a flood waits for the next turn.
+    fn drain(&mut self) {
+        for record in self.records.by_ref().take(DRAIN_AT_ONCE) {
+            self.denied.take(&record);
+        }
+    }
+
+    fn prove(&mut self) {
+        let attached = self.kernel.attached().into_iter();
+        let whole = attached.filter(|one| one.ingress.program.and(one.egress.program).is_some());
+        self.happened(Event::Proof(Ok(whole.map(|one| one.ifindex).collect())));
+    }
+}
+
+fn summarise(Summary { dropped, audited }: Summary) {
+    if dropped > 0 {
+        tracing::info!(reports = dropped, "denied");
+    }
+    if audited > 0 {
+        tracing::info!(reports = audited, "would be denied");
+    }
+}
+
+const QUEUE: usize = 64;
+const DRAIN: Duration = Duration::from_millis(20);
+const DRAIN_AT_ONCE: usize = 4096;
+const SUMMARY: Duration = Duration::from_secs(1);
+/// Somebody who removes our programs is noticed within this time.
+const PROVE: Duration = Duration::from_secs(10);
+/// A change that the watch missed is noticed within this time.
+const REREAD: Duration = Duration::from_secs(30);
+const LONGEST_SLEEP_MS: u64 = 60_000;

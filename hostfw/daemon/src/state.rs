@@ -1,0 +1,362 @@
+//! What survives a restart and a reboot: the audit mode that was asked, and the
+//! last generations that were in force. Every file has a version and, where its
+//! content reaches the kernel, a checksum; a file that does not match is as
+//! good as none.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use hostfw_control::{Generation, StoredAudit};
+use hostfw_datapath::{Direction, image};
+use hostfw_policy::{PolicyStatus, Rule, RuleKind, text};
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+
+/// The directory of the state.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    root: PathBuf,
+}
+
+impl State {
+    pub(crate) fn new(root: &str) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The audit mode that was last asked at run time.
+    pub(crate) fn audit(&self) -> Option<StoredAudit> {
+        let bytes = fs::read(self.root.join(AUDIT)).ok()?;
+        let file: AuditFile = serde_json::from_slice(&bytes).ok()?;
+        let since_ms = clock::from_unix_s(file.since_unix_s);
+        let AuditFile { version, on, configured, .. } = file;
+        (version == VERSION).then_some(StoredAudit { on, configured, since_ms })
+    }
+
+    /// Keeps the audit mode that was asked, or forgets it.
+    ///
+    /// # Errors
+    /// What the system said; the old file is unchanged.
+    pub(crate) fn store_audit(&self, audit: Option<StoredAudit>) -> io::Result<()> {
+        let path = self.root.join(AUDIT);
+        let Some(StoredAudit { on, configured, since_ms }) = audit else {
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            };
+        };
+        let since_unix_s = clock::unix_s(since_ms);
+        let file = AuditFile { version: VERSION, on, configured, since_unix_s };
+        fs::create_dir_all(&self.root)?;
+        write_whole(&path, &[&serde_json::to_vec(&file)?])
+    }
+
+    /// The newest generation whose file is sound, and since when it was in
+    /// force.
+    pub(crate) fn generation(&self) -> Option<(Generation, u64)> {
+        let mut numbers = self.numbers();
+        numbers.sort_unstable();
+        numbers.into_iter().rev().find_map(|number| {
+            let bytes = fs::read(self.generation_path(number)).ok()?;
+            decode(&bytes)
+        })
+    }
+
+    /// Keeps a generation, and the few before it.
+    ///
+    /// # Errors
+    /// What the system said; older files are unchanged.
+    pub(crate) fn store_generation(
+        &self,
+        generation: &Generation,
+        since_ms: u64,
+    ) -> io::Result<()> {
+        fs::create_dir_all(self.root.join(GENERATIONS))?;
+        let (header, words) = encode(generation, clock::unix_s(since_ms))?;
+        let sum = text::fingerprint(text::fingerprint(text::FINGERPRINT_SEED, &header), &words);
+        let path = self.generation_path(generation.number);
+        write_whole(&path, &[&header, b"\n", &words, &sum.to_le_bytes()])?;
+        let mut numbers = self.numbers();
+        numbers.sort_unstable();
+        let n_old = numbers.len().saturating_sub(KEPT);
+        for number in numbers.into_iter().take(n_old) {
+            fs::remove_file(self.generation_path(number))?;
+        }
+        Ok(())
+    }
+
+    fn numbers(&self) -> Vec<u32> {
+        let entries = fs::read_dir(self.root.join(GENERATIONS)).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(ENDING)?.parse().ok())
+            .collect()
+    }
+
+    fn generation_path(&self, number: u32) -> PathBuf {
+        self.root.join(GENERATIONS).join(format!("{number}{ENDING}"))
+    }
+}
+
+/// A header in JSON and the words of the image, little-endian.
+fn encode(generation: &Generation, loaded_at_unix_s: u64) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let header = Header {
+        version: VERSION,
+        number: generation.number,
+        loaded_at_unix_s,
+        addresses: generation.addresses.clone(),
+        ingress_in_force: generation.ingress_in_force,
+        egress_in_force: generation.egress_in_force,
+        rules: generation.rules.iter().map(StoredRule::from).collect(),
+        policies: generation.policies.iter().map(StoredPolicy::from).collect(),
+    };
+    let words = generation.words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    Ok((serde_json::to_vec(&header)?, words))
+}
+
+fn decode(bytes: &[u8]) -> Option<(Generation, u64)> {
+    let (rest, sum) = bytes.split_last_chunk::<8>()?;
+    let end = rest.iter().position(|byte| *byte == b'\n')?;
+    let (header, words) = (rest.get(..end)?, rest.get(end + 1..)?);
+    let expected = text::fingerprint(text::fingerprint(text::FINGERPRINT_SEED, header), words);
+    if u64::from_le_bytes(*sum) != expected {
+        return None;
+    }
+    let header: Header = serde_json::from_slice(header).ok()?;
+    let (words, []) = words.as_chunks::<4>() else { return None };
+    let words: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    let at = |at: u32| usize::try_from(at).ok().and_then(|at| words.get(at)).copied();
+    let sound = header.version == VERSION
+        && at(image::AT_GENERATION) == Some(header.number)
+        && at(image::AT_CHECKSUM) == Some(image::checksum(&words));
+    let generation = Generation {
+        number: header.number,
+        words,
+        rules: header.rules.into_iter().map(Rule::from).collect(),
+        policies: header.policies.into_iter().map(PolicyStatus::from).collect(),
+        ingress_in_force: header.ingress_in_force,
+        egress_in_force: header.egress_in_force,
+        addresses: header.addresses,
+        warnings: Vec::new(),
+    };
+    sound.then_some((generation, header.loaded_at_unix_s))
+}
+
+/// Writes a file so that after a crash there is the old or the new one, whole.
+fn write_whole(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary)?;
+    for part in parts {
+        file.write_all(part)?;
+    }
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    File::open(directory)?.sync_all()
+}
+
+#[derive(Serialize, Deserialize)]
+struct AuditFile {
+    version: u32,
+    on: bool,
+    configured: bool,
+    since_unix_s: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    number: u32,
+    loaded_at_unix_s: u64,
+    addresses: Vec<IpAddr>,
+    ingress_in_force: bool,
+    egress_in_force: bool,
+    rules: Vec<StoredRule>,
+    policies: Vec<StoredPolicy>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRule {
+    id: u32,
+    policy: String,
+    path: String,
+    line: u32,
+    column: u32,
+    egress: bool,
+    kind: StoredKind,
+    summary: String,
+    hash: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+enum StoredKind {
+    Allow,
+    Deny,
+    BuiltIn,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPolicy {
+    name: String,
+    path: String,
+    line: u32,
+    selects_this_node: bool,
+}
+
+impl From<&Rule> for StoredRule {
+    fn from(rule: &Rule) -> Self {
+        Self {
+            id: rule.id,
+            policy: rule.policy.clone(),
+            path: rule.path.clone(),
+            line: rule.line,
+            column: rule.column,
+            egress: rule.direction == Direction::Egress,
+            kind: match rule.kind {
+                RuleKind::Allow => StoredKind::Allow,
+                RuleKind::Deny => StoredKind::Deny,
+                RuleKind::BuiltIn => StoredKind::BuiltIn,
+            },
+            summary: rule.summary.clone(),
+            hash: rule.hash,
+        }
+    }
+}
+
+impl From<StoredRule> for Rule {
+    fn from(rule: StoredRule) -> Self {
+        Self {
+            id: rule.id,
+            policy: rule.policy,
+            path: rule.path,
+            line: rule.line,
+            column: rule.column,
+            direction: if rule.egress { Direction::Egress } else { Direction::Ingress },
+            kind: match rule.kind {
+                StoredKind::Allow => RuleKind::Allow,
+                StoredKind::Deny => RuleKind::Deny,
+                StoredKind::BuiltIn => RuleKind::BuiltIn,
+            },
+            summary: rule.summary,
+            hash: rule.hash,
+        }
+    }
+}
+
+impl From<&PolicyStatus> for StoredPolicy {
+    fn from(policy: &PolicyStatus) -> Self {
+        Self {
+            name: policy.name.clone(),
+            path: policy.path.clone(),
+            line: policy.line,
+            selects_this_node: policy.selects_this_node,
+        }
+    }
+}
+
+impl From<StoredPolicy> for PolicyStatus {
+    fn from(policy: StoredPolicy) -> Self {
+        let StoredPolicy { name, path, line, selects_this_node } = policy;
+        Self { name, path, line, selects_this_node }
+    }
+}
+
+const VERSION: u32 = 1;
+const AUDIT: &str = "audit.json";
+const GENERATIONS: &str = "generations";
+const ENDING: &str = ".generation";
+/// Generations on disk: the one in force and three to look back at.
+const KEPT: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn audit_mode_is_kept_and_forgotten() {
+        let scratch = Scratch::new();
+        let state = State::new(&scratch.path("state"));
+        assert_eq!(state.audit(), None);
+        let asked = StoredAudit { on: true, configured: false, since_ms: clock::now_ms() };
+        state.store_audit(Some(asked)).expect("stored");
+        let read = state.audit().expect("kept");
+        assert!(read.on && !read.configured);
+        state.store_audit(None).expect("removed");
+        state.store_audit(None).expect("twice is fine");
+        assert_eq!(state.audit(), None);
+    }
+
+    #[test]
+    fn a_generation_comes_back_as_it_was() {
+        let scratch = Scratch::new();
+        let state = State::new(&scratch.text());
+        state.store_generation(&generation(7), clock::now_ms()).expect("stored");
+        assert_eq!(state.generation().expect("kept").0, generation(7));
+    }
+
+    #[test]
+    fn a_damaged_file_is_passed_over_for_the_one_before() {
+        let scratch = Scratch::new();
+        let state = State::new(&scratch.text());
+        for number in [1, 2] {
+            state.store_generation(&generation(number), 0).expect("stored");
+        }
+        let newest = state.generation_path(2);
+        let whole = fs::read(&newest).expect("there");
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x10;
+            fs::write(&newest, &damaged).expect("written");
+            assert_eq!(state.generation().expect("the one before").0.number, 1, "byte {at}");
+            fs::write(&newest, &whole[..at]).expect("written");
+            assert_eq!(state.generation().expect("the one before").0.number, 1, "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn old_generations_do_not_pile_up() {
+        let scratch = Scratch::new();
+        let state = State::new(&scratch.text());
+        for number in 1..10 {
+            state.store_generation(&generation(number), 0).expect("stored");
+        }
+        assert_eq!(state.numbers().len(), KEPT);
+        assert_eq!(state.generation().expect("kept").0.number, 9);
+    }
+
+    fn generation(number: u32) -> Generation {
+        let mut words = vec![0; 40];
+        words[4] = number;
+        words[3] = image::checksum(&words);
+        let rule = Rule {
+            id: 0,
+            policy: "ssh".into(),
+            path: "ssh.yaml".into(),
+            line: 7,
+            column: 5,
+            direction: Direction::Egress,
+            kind: RuleKind::Deny,
+            summary: "deny 22/TCP".into(),
+            hash: u64::MAX,
+        };
+        Generation {
+            number,
+            words,
+            rules: vec![rule],
+            policies: vec![PolicyStatus {
+                name: "ssh".into(),
+                path: "ssh.yaml".into(),
+                line: 1,
+                selects_this_node: true,
+            }],
+            ingress_in_force: true,
+            egress_in_force: false,
+            addresses: vec!["192.0.2.1".parse().expect("literal")],
+            warnings: Vec::new(),
+        }
+    }
+}
