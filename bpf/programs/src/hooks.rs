@@ -48,6 +48,12 @@ pub(crate) fn hostfw_out_ip(context: TcContext) -> i32 {
     run(context, Direction::Egress, Layer::Ip)
 }
 
+/// Returns at once: what a benchmark subtracts. Never attached.
+#[classifier]
+pub(crate) fn hostfw_floor(_: TcContext) -> i32 {
+    NEXT
+}
+
 #[inline(always)]
 fn run(context: TcContext, direction: Direction, layer: Layer) -> i32 {
     let skb = Skb { raw: context.skb.skb, layer, egress: matches!(direction, Direction::Egress) };

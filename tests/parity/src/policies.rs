@@ -165,3 +165,29 @@ pub fn compile_for(text: &str, own: &[IpAddr], generation: u32) -> anyhow::Resul
         Options { allow_own_tunnels: true, allow_dhcp_client: true, ..Options::default() };
     compile(&policies, &world, &node, &options, generation).context("compile")
 }
+
+/// Ports of [`many_rules`].
+pub const MANY_PORTS: [u16; 10] = [22, 53, 80, 179, 443, 2379, 2380, 6443, 8080, 10250];
+
+/// The peer of rule `number` in [`many_rules`].
+pub const fn many_peer(number: u32) -> std::net::Ipv4Addr {
+    // 100,000 prefixes of 26 bits fill 11.0.0.0 to 11.97.x.
+    std::net::Ipv4Addr::from_bits(0x0b00_0000 + (number << 6) + 9)
+}
+
+/// A policy of `n` rules, each a prefix of its own and one of ten TCP ports,
+/// with egress open.
+pub fn many_rules(n: u32) -> String {
+    let mut text = String::from(
+        "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\n\
+         metadata: {name: many}\nspec:\n  nodeSelector: {}\n  ingress:\n",
+    );
+    for (number, port) in (0..n).zip(MANY_PORTS.iter().cycle()) {
+        let prefix = std::net::Ipv4Addr::from_bits(many_peer(number).to_bits() & !63);
+        let _infallible = writeln!(
+            text,
+            "  - {{fromCIDR: [{prefix}/26], toPorts: [{{ports: [{{port: \"{port}\", protocol: TCP}}]}}]}}"
+        );
+    }
+    text
+}

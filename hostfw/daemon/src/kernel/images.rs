@@ -249,7 +249,7 @@ fn rehearse(
                     judge(direction, &Bytes::ethernet(&frame), &words, &Model::default(), false)
                         .verdict;
                 let name = object::name(direction, Layer::Ethernet);
-                let kernel = run(object, name, slot, false, &frame)?;
+                let kernel = run(object, name, slot, false, &frame, 1)?;
                 let native = Seen {
                     action: native.action as u8,
                     reason: native.reason as u8,
@@ -315,7 +315,26 @@ impl Kernel {
     ) -> Result<Seen, KernelError> {
         let direction = if egress { Direction::Egress } else { Direction::Ingress };
         let name = object::name(direction, layer);
-        run(&mut self.enforcing, name, 0, forwarded, bytes)
+        run(&mut self.enforcing, name, 0, forwarded, bytes, 1)
+    }
+
+    /// Lets the program for a hook judge one frame many times over; the caller
+    /// measures. `None` runs the empty program instead.
+    ///
+    /// # Errors
+    /// A packet that the test runner does not take.
+    pub fn repeat_run(
+        &mut self,
+        direction: Option<Direction>,
+        frame: &[u8],
+        times: u32,
+    ) -> Result<(), KernelError> {
+        let name = match direction {
+            Some(direction) => object::name(direction, Layer::Ethernet),
+            None => object::load_floor(&mut self.enforcing)?,
+        };
+        run(&mut self.enforcing, name, 0, false, frame, times)?;
+        Ok(())
     }
 }
 
@@ -326,6 +345,7 @@ fn run(
     mark: u32,
     forwarded: bool,
     bytes: &[u8],
+    times: u32,
 ) -> Result<Seen, KernelError> {
     let mut context = [0u32; CONTEXT_WORDS];
     context[MARK] = mark;
@@ -335,6 +355,7 @@ fn run(
         data_in: Some(bytes),
         ctx_in: Some(context.as_bytes()),
         ctx_out: Some(answer.as_mut_bytes()),
+        repeat: times,
         ..TestRunOptions::default()
     };
     object::program(object, name)?
