@@ -52,6 +52,8 @@ pub struct Control {
     pub(crate) config_refusal: Option<Refused>,
     pub(crate) policies: Directory<Vec<Policy>>,
     pub(crate) world: Directory<World>,
+    /// Whether the directory of the world was ever there.
+    world_was_there: bool,
     pub(crate) links: Option<Vec<Link>>,
     pub(crate) links_failure: Option<String>,
     pub(crate) proof_failure: Option<String>,
@@ -88,6 +90,7 @@ impl Control {
             config_refusal: None,
             policies: Directory::new(),
             world: Directory::new(),
+            world_was_there: false,
             links: None,
             links_failure: None,
             proof_failure: None,
@@ -113,8 +116,12 @@ impl Control {
             Event::Policies(result) => {
                 self.reading.remove(&Origin::Policies);
                 let before = self.policies.ignored().to_vec();
+                let was_told = self.policies.was_told();
                 if let Some(complaints) = self.policies.take(now_ms, result, read_policies) {
                     effects.push_back(refused(Origin::Policies, complaints));
+                }
+                if was_told && self.policies.refusal().is_none() {
+                    effects.push_back(Effect::Note(Note::Accepted { origin: Origin::Policies }));
                 }
                 if !self.policies.ignored().is_empty() && self.policies.ignored() != before {
                     effects
@@ -208,7 +215,9 @@ impl Control {
         self.config_newest = newest;
         match read {
             Ok(config) => {
-                self.config_refusal = None;
+                if self.config_refusal.take().is_some() {
+                    self.effects.push_back(Effect::Note(Note::Accepted { origin: Origin::Config }));
+                }
                 self.restart_needed = config.paths != self.config.paths;
                 let paths = self.config.paths.clone();
                 self.config = Config { paths, ..config };
@@ -230,13 +239,20 @@ impl Control {
         // A node without a cluster has no such directory. One that was there
         // and vanished is another matter: its last state holds.
         let result = match result {
-            Err(ReadFailure { missing: true, .. }) if self.world.offered().is_none() => {
+            Err(ReadFailure { missing: true, .. }) if !self.world_was_there => {
                 Ok(Snapshot::default())
             }
-            Ok(_) | Err(_) => result,
+            Ok(_) | Err(_) => {
+                self.world_was_there = true;
+                result
+            }
         };
+        let was_told = self.world.was_told();
         if let Some(complaints) = self.world.take(now_ms, result, read_world) {
             self.effects.push_back(refused(Origin::World, complaints));
+        }
+        if was_told && self.world.refusal().is_none() {
+            self.effects.push_back(Effect::Note(Note::Accepted { origin: Origin::World }));
         }
     }
 

@@ -172,6 +172,11 @@ impl<T> Directory<T> {
         self.refusal.as_ref()
     }
 
+    /// True when somebody was told that the newest snapshot is refused.
+    pub(crate) fn was_told(&self) -> bool {
+        self.refusal.as_ref().is_some_and(|refusal| refusal.settling == Settling::Told)
+    }
+
     /// True once any snapshot arrived, and a refused one was read twice.
     pub(crate) fn is_settled(&self) -> bool {
         self.newest.is_some()

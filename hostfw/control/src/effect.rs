@@ -133,6 +133,11 @@ pub enum Note {
         /// Why.
         complaints: Vec<Complaint>,
     },
+    /// What was refused is clean again.
+    Accepted {
+        /// Where the files are.
+        origin: Origin,
+    },
     /// Files that are not read.
     Ignored(Vec<Ignored>),
     /// An effect failed; nothing else changed.

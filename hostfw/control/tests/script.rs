@@ -81,6 +81,7 @@ fn a_refused_set_keeps_the_last_good_one_and_is_reported_after_a_second_look() {
     assert_eq!(stand.in_force(), Some((1, false)));
 
     stand.files(&[SSH]);
+    assert!(stand.script().starts_with("note accepted Policies\n"));
     assert!(stand.status().refused.is_none());
     assert_eq!(stand.in_force(), Some((1, false)), "the old set is still the one in force");
 }
@@ -104,6 +105,22 @@ fn a_directory_that_vanishes_keeps_the_last_good_set() {
     stand.pass(1_000);
     assert_eq!(stand.in_force(), Some((1, false)));
     assert_eq!(stand.status().refused.expect("both").complaints.len(), 2);
+}
+
+#[test]
+fn a_node_without_a_cluster_has_no_such_directory_however_often_it_is_read() {
+    let mut stand = Stand::start(World::default(), 1_000);
+    stand.event(Event::Links(Ok(vec![loopback(), eth0()])));
+    stand.files(&[SSH]);
+    for _ in 0..3 {
+        stand.event(Event::World(Err(unreadable(true))));
+        stand.pass(1_000);
+        assert!(stand.status().refused.is_none());
+    }
+    assert_eq!(stand.in_force(), Some((1, false)));
+    stand.event(Event::World(Ok(Snapshot::default())));
+    stand.event(Event::World(Err(unreadable(true))));
+    assert!(stand.status().refused.is_some(), "one that was there and vanished is missed");
 }
 
 #[test]

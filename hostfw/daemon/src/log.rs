@@ -22,7 +22,7 @@ pub(crate) fn start(format: Format) {
     let filter = EnvFilter::try_from_env("HOSTFW_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        Format::Json => log.json().flatten_event(true).init(),
+        Format::Json => log.json().flatten_event(true).with_target(false).init(),
         Format::Text => {
             log.compact().with_target(false).with_ansi(std::io::stderr().is_terminal()).init();
         }
@@ -49,22 +49,27 @@ pub(crate) fn note(note: &Note) {
         Note::Lost { name } => warn!(device = name, "programs were removed by somebody else"),
         Note::Unfiltered { name, why } => warn!(device = name, why, "not filtered"),
         Note::Refused { origin, complaints } => {
-            let files = match origin {
-                Origin::Config => "configuration",
-                Origin::Policies => "policies",
-                Origin::World => "cluster",
-            };
+            let files = files(*origin);
             warn!(files, n_complaints = complaints.len(), "refused; the last good state stays");
             for complaint in complaints.iter().take(MOST_COMPLAINTS) {
                 self::complaint(complaint);
             }
         }
-        Note::Ignored(files) => {
-            for file in files {
+        Note::Accepted { origin } => info!(files = files(*origin), "accepted again"),
+        Note::Ignored(ignored) => {
+            for file in ignored {
                 info!(path = file.path, why = file.why, "ignored");
             }
         }
         Note::Failed { what, why } => warn!(what, why, "failed; nothing changed"),
+    }
+}
+
+const fn files(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Config => "configuration",
+        Origin::Policies => "policies",
+        Origin::World => "cluster",
     }
 }
 

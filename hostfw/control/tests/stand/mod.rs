@@ -281,6 +281,7 @@ fn words(note: &Note) -> String {
         Note::Lost { name } => format!("lost {name}"),
         Note::Unfiltered { name, why } => format!("unfiltered {name}: {why}"),
         Note::Refused { origin, .. } => format!("refused {origin:?}"),
+        Note::Accepted { origin } => format!("accepted {origin:?}"),
         Note::Ignored(ignored) => format!("ignored {}", ignored.len()),
         Note::Failed { what, .. } => format!("failed {what}"),
     }
