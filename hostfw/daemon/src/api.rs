@@ -7,7 +7,7 @@ use std::{
         fs::PermissionsExt,
         net::{UnixListener, UnixStream},
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
@@ -36,9 +36,8 @@ pub(crate) type Answer = Result<Vec<u8>, String>;
 /// # Errors
 /// Another daemon answers, or the socket cannot be made.
 pub(crate) fn open(run_directory: &str) -> anyhow::Result<UnixListener> {
-    let directory = Path::new(run_directory);
-    fs::create_dir_all(directory).with_context(|| format!("create {run_directory}"))?;
-    let path = directory.join("api.sock");
+    fs::create_dir_all(run_directory).with_context(|| format!("create {run_directory}"))?;
+    let path = socket(run_directory);
     let name = path.display();
     if UnixStream::connect(&path).is_ok() {
         bail!("another hostfwd answers on {name}");
@@ -54,6 +53,17 @@ pub(crate) fn open(run_directory: &str) -> anyhow::Result<UnixListener> {
         .with_context(|| format!("protect {name}"))?;
     listener.set_nonblocking(true).with_context(|| format!("open {name}"))?;
     Ok(listener)
+}
+
+/// Removes the socket; nobody answers on it any more.
+pub(crate) fn close(run_directory: &str) {
+    if let Err(error) = fs::remove_file(socket(run_directory)) {
+        tracing::debug!(%error, "the API socket stays");
+    }
+}
+
+fn socket(run_directory: &str) -> PathBuf {
+    Path::new(run_directory).join("api.sock")
 }
 
 /// Answers requests until the shell is gone.

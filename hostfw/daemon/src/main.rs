@@ -28,6 +28,7 @@ mod scratch;
 use std::{
     collections::BTreeMap,
     io::{self, Write},
+    os::unix::net::UnixListener,
     path::PathBuf,
     process::ExitCode,
 };
@@ -67,19 +68,29 @@ fn main() -> ExitCode {
     log::start(arguments.log_format);
     let outcome = if arguments.cleanup { cleanup(&arguments) } else { run(&arguments) };
     let Err(error) = outcome else { return ExitCode::SUCCESS };
-    let kernel = error.chain().find_map(|cause| cause.downcast_ref::<KernelError>());
-    if kernel.is_some_and(KernelError::is_permission) {
-        say(&format!("hostfwd: {error:#}"));
-        say("hostfwd needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
-        return ExitCode::from(NOT_PERMITTED);
-    }
     say(&format!("hostfwd: {error:#}"));
-    ExitCode::from(ERROR)
+    if !is_permission(&error) {
+        return ExitCode::from(ERROR);
+    }
+    say("hostfwd needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and access to its files");
+    ExitCode::from(NOT_PERMITTED)
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (source, config) = configuration(&arguments.config)?;
-    let listener = api::open(&config.paths.run)?;
+    let run_directory = config.paths.run.clone();
+    let listener = api::open(&run_directory)?;
+    let outcome = enforce(arguments, listener, source, config);
+    api::close(&run_directory);
+    outcome
+}
+
+fn enforce(
+    arguments: &Arguments,
+    listener: UnixListener,
+    source: Source,
+    config: Config,
+) -> anyhow::Result<()> {
     let state = State::new(&config.paths.state);
     let (kernel, _) = Kernel::open(kernel_config(&config.paths))?;
     let records = kernel.events()?;
@@ -187,6 +198,16 @@ fn hostname() -> String {
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(0);
     let name = String::from_utf8_lossy(name.get(..end).unwrap_or_default()).into_owned();
     if failed || name.is_empty() { "localhost".into() } else { name }
+}
+
+/// True when the system refused for want of a privilege.
+fn is_permission(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<KernelError>().is_some_and(KernelError::is_permission)
+            || cause
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    })
 }
 
 fn say(text: &str) {

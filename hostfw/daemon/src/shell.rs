@@ -4,7 +4,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io,
     os::unix::net::UnixListener,
     time::Duration,
 };
@@ -108,12 +107,7 @@ impl Shell {
         }
         service::stopping();
         tracing::info!("stopping; enforcement stays as it is");
-        match std::fs::remove_file(format!("{}/api.sock", paths.run)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).context("remove the API socket")
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
+        Ok(())
     }
 
     fn take(&mut self, input: Input) {
