@@ -493,6 +493,16 @@ fn a_cut_packet_is_malformed_and_an_image_without_answer_denies() {
 }
 
 #[test]
+fn an_ipv6_packet_cannot_pose_as_an_ipv4_one() {
+    let host = Host::new(true, false);
+    let mut frame = sketch::ethernet(ip(FRIEND_V6), ip(OWN_V6), tcp(1, 22, SYN));
+    let IpAddr::V4(friend) = ip(FRIEND) else { unreachable!("an IPv4 address") };
+    frame[14 + 8..14 + 24].copy_from_slice(&friend.to_ipv6_mapped().octets());
+    let verdict = host.verdict(Direction::Ingress, &frame, Layer::Ethernet, false);
+    assert_eq!((verdict.action, verdict.reason), (Action::Drop, Reason::Malformed));
+}
+
+#[test]
 fn an_entry_is_refreshed_at_most_once_a_second() {
     let host = Host::new(true, false);
     host.sends(STRANGER, udp(50_000, 53), OPEN);

@@ -180,9 +180,15 @@ pub fn v6<P: Packet>(packet: &P, offset: u32) -> Option<Network> {
     if header.version_class_flow.host() >> 28 != 6 {
         return None;
     }
+    let source = Address::v6(host_words(header.source));
+    let destination = Address::v6(host_words(header.destination));
+    // No such packet belongs on a wire, and here it would pass for IPv4.
+    if source.is_v4() || destination.is_v4() {
+        return None;
+    }
     Some(Network {
-        source: Address::v6(host_words(header.source)),
-        destination: Address::v6(host_words(header.destination)),
+        source,
+        destination,
         next: header.next_header,
         hop_limit: header.hop_limit,
         fragment: 0,
