@@ -6,8 +6,8 @@ use hostfw_datapath::Direction;
 
 use crate::{
     cidr::{PrefixSource, PrefixTerm},
-    compile::{Options, ThisNode},
     entity::Entity,
+    node::{Options, ThisNode},
     policy::{Peers, PolicyRule},
     ports::{Service, Services, UDP},
     text::{FINGERPRINT_SEED, Position, fingerprint},

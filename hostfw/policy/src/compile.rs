@@ -1,220 +1,31 @@
-//! From policies and the world to the image of this node: which rules concern
-//! it, what is in force, and the tables that say so. Pure and deterministic:
+//! From policies and the world to the image of this node. Pure and deterministic:
 //! equal input gives equal words. It does not read text and loads nothing.
 
-use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 use hostfw_datapath::{
     ABI_VERSION, Direction,
     image::{self, IN_FORCE, MAGIC},
-    verdict::Answer,
 };
 
 use crate::{
-    builtin,
+    compiled::{Compiled, MatchingRules},
     encode::{
         Writer, protocols,
         tree::{self, Verdicts},
         trie4, trie6,
     },
     identity,
+    node::{Options, ThisNode},
     peers::{Division, PeerRule},
     policy::{Policy, PolicyRule},
     ports::{Service, Services},
     rows::{RowId, Rows},
-    rule_set::{RuleSets, SetId},
-    services, summary,
-    text::fingerprint,
+    rule_set::RuleSets,
+    select::select,
+    services,
     world::World,
 };
-
-/// What is known of the node that the image is for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ThisNode {
-    /// Its name; the Node object of that name, where there is one, is its own.
-    pub name: String,
-    /// Labels on top of those of its Node object.
-    pub labels: BTreeMap<String, String>,
-    /// The addresses on its devices.
-    pub addresses: Vec<IpAddr>,
-    /// The tunnels that end here.
-    pub tunnels: Vec<Tunnel>,
-}
-
-/// A tunnel that ends on this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tunnel {
-    /// Its protocol.
-    pub kind: TunnelKind,
-    /// The UDP port of the outer packets.
-    pub port: u16,
-    /// The device it ends at.
-    pub device: String,
-}
-
-/// The protocol of a tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TunnelKind {
-    /// RFC 7348.
-    Vxlan,
-    /// RFC 8926.
-    Geneve,
-    /// WireGuard.
-    WireGuard,
-}
-
-impl TunnelKind {
-    /// The name in listings.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Vxlan => "VXLAN",
-            Self::Geneve => "Geneve",
-            Self::WireGuard => "WireGuard",
-        }
-    }
-}
-
-/// How policies are applied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Prefixes match addresses of nodes too.
-    pub cidr_match_nodes: bool,
-    /// Prefixes match addresses of pods too.
-    pub cidr_match_pods: bool,
-    /// Labels are filtered as the reference filters them.
-    pub cilium_labels: bool,
-    /// What puts a direction in force.
-    pub enforcement: Enforcement,
-    /// Tunnels of this node with known nodes are allowed.
-    pub allow_own_tunnels: bool,
-    /// DHCP of this node is allowed.
-    pub allow_dhcp_client: bool,
-}
-
-/// What puts a direction in force.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Enforcement {
-    /// A rule that selects this node.
-    #[default]
-    Default,
-    /// Nothing is needed: both directions deny what no rule allows.
-    Always,
-    /// Nothing can: all is allowed.
-    Never,
-}
-
-/// One compiled generation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Compiled {
-    /// The image, checksum included.
-    pub words: Vec<u32>,
-    /// Rules of policies that select this node, then the built-in ones; the id
-    /// of a rule is its index.
-    pub rules: Vec<Rule>,
-    /// The rules behind every verdict of the image.
-    pub verdicts: MatchingRules,
-    /// Every policy, in order.
-    pub policies: Vec<PolicyStatus>,
-    /// Whether ingress is in force.
-    pub ingress_in_force: bool,
-    /// Whether egress is in force.
-    pub egress_in_force: bool,
-}
-
-/// A rule as listings show it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// Its number in this generation.
-    pub id: u32,
-    /// The policy it belongs to; `built-in` for those of the node itself.
-    pub policy: String,
-    /// The file, empty for built-in rules.
-    pub path: String,
-    /// The line of its first key, 0 for built-in rules.
-    pub line: u32,
-    /// The column of its first key, 0 for built-in rules.
-    pub column: u32,
-    /// The traffic it is about.
-    pub direction: Direction,
-    /// What it does.
-    pub kind: RuleKind,
-    /// One line in the words of the policy.
-    pub summary: String,
-    /// The same for the same words in the same policy, over reloads.
-    pub hash: u64,
-}
-
-/// What a rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RuleKind {
-    /// Allows.
-    Allow,
-    /// Denies, whatever else allows.
-    Deny,
-    /// Allows, and was written by nobody.
-    BuiltIn,
-}
-
-/// What became of a policy on this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyStatus {
-    /// Its name.
-    pub name: String,
-    /// Its file.
-    pub path: String,
-    /// The line its document starts at.
-    pub line: u32,
-    /// Whether a part of it selects this node.
-    pub selects_this_node: bool,
-}
-
-/// The matching rules of every verdict. Verdicts share the rules that they have
-/// in common, so a list is made when it is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MatchingRules {
-    sets: RuleSets,
-    of_verdict: Vec<SetId>,
-}
-
-impl MatchingRules {
-    /// Number of verdicts, the reserved one included.
-    pub fn len(&self) -> usize {
-        self.of_verdict.len()
-    }
-
-    /// Never true: verdict 0 is always there.
-    pub fn is_empty(&self) -> bool {
-        self.of_verdict.is_empty()
-    }
-
-    /// The ids of all rules that match where a verdict applies, ascending;
-    /// nothing for a default.
-    pub fn of(&self, verdict: u32) -> Vec<u32> {
-        let set = usize::try_from(verdict).ok().and_then(|at| self.of_verdict.get(at));
-        set.map(|set| self.sets.ids(*set)).unwrap_or_default()
-    }
-}
-
-impl Compiled {
-    /// A rule by its id, as it stands in a verdict; `None` for
-    /// [`image::NO_RULE`].
-    pub fn rule(&self, id: u32) -> Option<&Rule> {
-        usize::try_from(id).ok().and_then(|at| self.rules.get(at))
-    }
-
-    /// All rules that match where a verdict applies.
-    pub fn matching_rules(&self, verdict: u32) -> Vec<&Rule> {
-        self.verdicts.of(verdict).into_iter().filter_map(|id| self.rule(id)).collect()
-    }
-
-    /// Whether a direction is in force.
-    pub fn in_force(&self, direction: Direction) -> bool {
-        match direction {
-            Direction::Ingress => self.ingress_in_force,
-            Direction::Egress => self.egress_in_force,
-        }
-    }
-}
 
 /// Why policies that were accepted cannot become an image. The generation is
 /// refused whole.
@@ -236,9 +47,6 @@ pub enum CompileError {
 pub const MAX_IMAGE_WORDS: usize = 1 << 24;
 
 const MAX_PORT_CLASSES: u32 = 1 << 16;
-
-/// The name of the policy that built-in rules belong to.
-const BUILT_IN: &str = "built-in";
 
 /// Compiles the policies for one node.
 ///
@@ -329,100 +137,6 @@ pub fn compile(
         ingress_in_force: selected.ingress.in_force,
         egress_in_force: selected.egress.in_force,
     })
-}
-
-/// What is in force in one direction.
-#[derive(Clone, Copy)]
-struct Force {
-    in_force: bool,
-    /// The answer where no rule matches.
-    default: Answer,
-}
-
-/// The rules that concern this node, and what follows from them.
-struct Selected<'p> {
-    rules: Vec<(Rule, Cow<'p, PolicyRule>)>,
-    policies: Vec<PolicyStatus>,
-    ingress: Force,
-    egress: Force,
-}
-
-fn select<'p>(
-    policies: &'p [Policy],
-    world: &World,
-    node: &ThisNode,
-    options: &Options,
-) -> Selected<'p> {
-    let labels = identity::own_labels(world, node, options);
-    let mut rules: Vec<(Rule, Cow<'p, PolicyRule>)> = Vec::new();
-    let mut statuses = Vec::new();
-    // Per direction: a rule stands here; one of them denies by default.
-    let mut found = [(false, false); 2];
-    for policy in policies {
-        let mut selects_this_node = false;
-        for spec in policy.specs.iter().filter(|spec| spec.nodes.selects(&labels)) {
-            selects_this_node = true;
-            for rule in &spec.rules {
-                let found = &mut found[usize::from(rule.direction == Direction::Egress)];
-                found.0 = true;
-                found.1 |= spec.default_deny(rule.direction);
-                rules.push((listed(rules.len(), policy, rule), Cow::Borrowed(rule)));
-            }
-        }
-        statuses.push(PolicyStatus {
-            name: policy.name.clone(),
-            path: policy.path.clone(),
-            line: policy.at.line,
-            selects_this_node,
-        });
-    }
-    for (summary, rule) in builtin::rules(node, options) {
-        let listed = Rule {
-            id: id(rules.len()),
-            policy: BUILT_IN.to_owned(),
-            path: String::new(),
-            line: 0,
-            column: 0,
-            direction: rule.direction,
-            kind: RuleKind::BuiltIn,
-            summary,
-            hash: hash(BUILT_IN, &rule),
-        };
-        rules.push((listed, Cow::Owned(rule)));
-    }
-    let force = |(any, denies): (bool, bool)| match options.enforcement {
-        Enforcement::Default => Force {
-            in_force: any,
-            default: if any && denies { Answer::DefaultDeny } else { Answer::DefaultAllow },
-        },
-        Enforcement::Always => Force { in_force: true, default: Answer::DefaultDeny },
-        Enforcement::Never => Force { in_force: false, default: Answer::DefaultAllow },
-    };
-    let [ingress, egress] = found.map(force);
-    Selected { rules, policies: statuses, ingress, egress }
-}
-
-fn listed(index: usize, policy: &Policy, rule: &PolicyRule) -> Rule {
-    Rule {
-        id: id(index),
-        policy: policy.name.clone(),
-        path: policy.path.clone(),
-        line: rule.at.line,
-        column: rule.at.column,
-        direction: rule.direction,
-        kind: if rule.deny { RuleKind::Deny } else { RuleKind::Allow },
-        summary: summary::of(rule),
-        hash: hash(&policy.name, rule),
-    }
-}
-
-fn hash(policy: &str, rule: &PolicyRule) -> u64 {
-    let list = [u8::from(rule.direction == Direction::Egress), u8::from(rule.deny)];
-    fingerprint(fingerprint(rule.fingerprint, policy.as_bytes()), &list)
-}
-
-fn id(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 /// The distinct lists of services, and which of them each rule has.

@@ -5,12 +5,12 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::{
-    compile::{Options, ThisNode},
     entity::Entity,
     label::{
         self, CLUSTER, K8S, LOCAL_CLUSTER, Labels, NAMESPACE, NAMESPACE_LABELS, RESERVED,
         SERVICE_ACCOUNT,
     },
+    node::{Options, ThisNode},
     policy::Peers,
     selector::Selector,
     world::{Pod, World},
@@ -21,7 +21,6 @@ use crate::{
 pub(crate) struct Identity {
     pub(crate) kind: Kind,
     is_api_server: bool,
-    is_v4: bool,
     /// What `fromEndpoints` selects by.
     labels: Labels,
     /// What `fromNodes` selects by.
@@ -38,7 +37,10 @@ pub(crate) enum Kind {
     /// A pod with an address of its own.
     Pod,
     /// Everyone else, an API server outside the cluster included.
-    Outside,
+    Outside {
+        /// The family of the address.
+        is_v4: bool,
+    },
 }
 
 impl Identity {
@@ -46,16 +48,16 @@ impl Identity {
     pub(crate) fn world(is_v4: bool) -> Self {
         let name = if is_v4 { "world-ipv4" } else { "world-ipv6" };
         let labels = Labels::default().with(RESERVED, name, "");
-        Self { kind: Kind::Outside, is_api_server: false, is_v4, labels, node_labels: None }
+        Self { kind: Kind::Outside { is_v4 }, is_api_server: false, labels, node_labels: None }
     }
 
     fn plays(&self, entity: Entity) -> bool {
-        let outside = self.kind == Kind::Outside;
+        let outside = matches!(self.kind, Kind::Outside { .. });
         match entity {
             Entity::All => true,
             Entity::World => outside,
-            Entity::WorldIpv4 => outside && self.is_v4,
-            Entity::WorldIpv6 => outside && !self.is_v4,
+            Entity::WorldIpv4 => self.kind == Kind::Outside { is_v4: true },
+            Entity::WorldIpv6 => self.kind == Kind::Outside { is_v4: false },
             Entity::Host => self.kind == Kind::Host,
             Entity::RemoteNode => self.kind == Kind::RemoteNode,
             Entity::KubeApiserver => self.is_api_server,
@@ -86,7 +88,7 @@ impl Identity {
     /// Whether rules match this identity by prefix.
     pub(crate) fn has_prefixes(&self, options: &Options) -> bool {
         match self.kind {
-            Kind::Outside => true,
+            Kind::Outside { .. } => true,
             Kind::Host | Kind::RemoteNode => options.cidr_match_nodes,
             Kind::Pod => options.cidr_match_pods,
         }
@@ -106,19 +108,16 @@ pub(crate) fn known_addresses(
         let identity = |is_api_server| Identity {
             kind: Kind::Host,
             is_api_server,
-            is_v4: true,
             labels: reserved("host", is_api_server),
             node_labels: None,
         };
         claim(&mut known, world, *address, identity);
     }
-    for (name, other) in world.nodes.iter().filter(|(name, _)| **name != node.name) {
-        let _ = name;
+    for (_, other) in world.nodes.iter().filter(|(name, _)| **name != node.name) {
         for address in &other.addresses {
             let identity = |is_api_server| Identity {
                 kind: Kind::RemoteNode,
                 is_api_server,
-                is_v4: true,
                 labels: reserved("remote-node", is_api_server),
                 node_labels: Some(object_labels(&other.labels, options)),
             };
@@ -130,7 +129,6 @@ pub(crate) fn known_addresses(
             let identity = |_| Identity {
                 kind: Kind::Pod,
                 is_api_server: false,
-                is_v4: true,
                 labels: pod_labels(namespace, pod, world, options),
                 node_labels: None,
             };

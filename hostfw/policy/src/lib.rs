@@ -25,26 +25,28 @@ pub mod world;
 
 mod builtin;
 mod compile;
+mod compiled;
 mod document;
 mod encode;
 mod identity;
 mod lint;
+mod node;
 mod peers;
 mod rows;
 mod rule;
 mod rule_set;
+mod select;
 mod services;
 mod summary;
 mod world_reader;
 
 pub use crate::{
-    compile::{
-        CompileError, Compiled, Enforcement, MAX_IMAGE_WORDS, MatchingRules, Options, PolicyStatus,
-        Rule, RuleKind, ThisNode, Tunnel, TunnelKind, compile,
-    },
+    compile::{CompileError, MAX_IMAGE_WORDS, compile},
+    compiled::{Compiled, MatchingRules, PolicyStatus, Rule, RuleKind},
     complaint::{Complaint, Severity, Source},
     document::read_policies,
     lint::lint,
+    node::{Enforcement, Options, ThisNode, Tunnel, TunnelKind},
     policy::Policy,
     world::World,
     world_reader::read_world,

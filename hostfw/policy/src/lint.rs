@@ -7,9 +7,9 @@ use ipnet::IpNet;
 
 use crate::{
     cidr::{PrefixSource, PrefixTerm},
-    compile::{Options, ThisNode},
     complaint::{Complaint, Report, Source},
     identity::{self, Kind},
+    node::{Options, ThisNode},
     peers,
     policy::{Peers, Policy},
     world::World,

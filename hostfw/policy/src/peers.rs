@@ -16,10 +16,11 @@ use ipnet::IpNet;
 
 use crate::{
     cidr::{PrefixSource, PrefixTerm},
-    compile::{CompileError, Options},
+    compile::CompileError,
     encode::Segments,
     identity::{Identity, Kind},
     label::{K8S, Labels},
+    node::Options,
     policy::{Peers, PolicyRule},
     rows::{RowId, Rows},
     rule_set::RuleSets,
@@ -116,7 +117,7 @@ impl Division<'_> {
                     | match identity.kind {
                         Kind::Host => LOCAL,
                         Kind::RemoteNode | Kind::Pod => ELSEWHERE,
-                        Kind::Outside => 0,
+                        Kind::Outside { .. } => 0,
                     };
             }
             segments.push((prefix.first, word));

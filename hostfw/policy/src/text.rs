@@ -109,7 +109,11 @@ pub fn fingerprint(so_far: u64, bytes: &[u8]) -> u64 {
 }
 
 /// A file larger than this is refused unread.
-pub const MAX_FILE_BYTES: usize = 64 << 20;
+pub const MAX_FILE_BYTES: usize = 32 << 20;
+
+/// A file with more nodes than this is refused; a hundred thousand rules have
+/// some 1.4 million. It bounds the memory of reading to less than 1 GiB.
+const MAX_NODES: usize = 2_000_000;
 
 /// The documents of a file, empty ones left out. When the file cannot be read
 /// as YAML there is one complaint and no document.
@@ -118,7 +122,7 @@ pub fn documents(report: &mut Report<'_>) -> Vec<Node> {
     let Some(text) = as_text(source, report) else {
         return Vec::new();
     };
-    match serde_yaml::from_multiple_with_options::<Spanned<Raw>>(text, options(text.len())) {
+    match serde_yaml::from_multiple_with_options::<Spanned<Raw>>(text, options()) {
         Ok(documents) => documents
             .into_iter()
             .map(|document| placed(document, text))
@@ -153,12 +157,11 @@ fn as_text<'a>(source: &'a Source, report: &mut Report<'_>) -> Option<&'a str> {
 
 /// Limits that let a hundred thousand rules through and stop what multiplies:
 /// nesting, aliases, documents.
-fn options(text_bytes: usize) -> serde_yaml::Options {
+fn options() -> serde_yaml::Options {
     serde_yaml::options! {
         budget: serde_yaml::budget! {
-            // No text has more nodes than bytes; what exceeds it comes from aliases.
-            max_events: text_bytes.saturating_mul(2).saturating_add(100_000),
-            max_nodes: text_bytes.saturating_add(50_000),
+            max_events: MAX_NODES * 3,
+            max_nodes: MAX_NODES,
             max_depth: 48,
             max_documents: 100_000,
             max_aliases: 10_000,
@@ -354,7 +357,11 @@ mod tests {
         for text in ["", "\n", "# only a comment\n", "---\n---\n", "--- ~\n"] {
             assert_eq!(read(text), (vec![], vec![]), "{text:?}");
         }
-        assert_eq!(read("---\na: x\n---\n---\nb: y\n").0.len(), 2);
+        let (documents, _) = read("---\na: é\n---\n---\nb: 080\n");
+        assert_eq!(documents.len(), 2);
+        let Value::Map(entries) = &documents[1].value else { panic!("a mapping") };
+        assert_eq!(entries[0].value.value, Value::Number("080".to_owned()));
+        assert_eq!(entries[0].at, Position { line: 5, column: 1 });
     }
 
     #[test]
