@@ -26,6 +26,8 @@ pub struct Config {
     pub node_labels: BTreeMap<String, String>,
     /// Which devices are filtered against the automatic choice.
     pub devices: DevicePatterns,
+    /// How programs are attached. Read once, at the start.
+    pub attach: Attach,
     /// Audit mode, until somebody asks otherwise at run time.
     pub audit: bool,
     /// What the policy compiler wants to know.
@@ -41,6 +43,16 @@ pub struct DevicePatterns {
     pub include: Vec<String>,
     /// Not filtered, whatever else is said.
     pub exclude: Vec<String>,
+}
+
+/// How programs are attached to devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attach {
+    /// With tcx, or with clsact where the kernel has no tcx.
+    #[default]
+    Auto,
+    /// With clsact, as on kernels before 6.6.
+    Clsact,
 }
 
 /// Where everything is. Read once, at the start.
@@ -76,6 +88,7 @@ impl Default for Config {
             node_name: None,
             node_labels: BTreeMap::new(),
             devices: DevicePatterns::default(),
+            attach: Attach::default(),
             audit: false,
             options: Options {
                 cidr_match_nodes: false,
@@ -152,7 +165,7 @@ fn read_document(document: &Node, config: &mut Config, report: &mut Report<'_>) 
         read_node(node, config, report);
     }
     if let Some(node) = top.take("devices") {
-        read_devices(node, &mut config.devices, report);
+        read_devices(node, config, report);
     }
     if let Some(audit) = top.take("audit").and_then(|node| fields::truth(node, "audit", report)) {
         config.audit = audit;
@@ -225,8 +238,14 @@ fn read_node(node: &Node, config: &mut Config, report: &mut Report<'_>) {
     fields.finish(report, |_| None);
 }
 
-fn read_devices(node: &Node, devices: &mut DevicePatterns, report: &mut Report<'_>) {
+fn read_devices(node: &Node, config: &mut Config, report: &mut Report<'_>) {
     let Some(mut fields) = Fields::new(node, "`devices`", report) else { return };
+    if let Some(node) = fields.take("attach")
+        && choice(node, "attach", &["auto", "clsact"], report) == Some("clsact")
+    {
+        config.attach = Attach::Clsact;
+    }
+    let devices = &mut config.devices;
     for (name, patterns) in [("include", &mut devices.include), ("exclude", &mut devices.exclude)] {
         let Some(items) = fields.take(name).and_then(|node| fields::list(node, name, report))
         else {
@@ -311,7 +330,7 @@ mod tests {
     fn every_field_is_read() {
         let config = read(
             "node: {name: cp-1, labels: {node-role.kubernetes.io/control-plane: \"\"}}\n\
-             devices: {include: [\"eth*\"], exclude: [docker0]}\n\
+             devices: {include: [\"eth*\"], exclude: [docker0], attach: clsact}\n\
              audit: true\ncidrMatch: [nodes, pods]\ncompatibility: cilium\n\
              enforcement: always\nconfirmAlways: true\n\
              builtins: {tunnels: false, dhcp: false}\nexistingConnections: recheck\n\
@@ -322,6 +341,7 @@ mod tests {
         assert!(config.node_labels.contains_key("node-role.kubernetes.io/control-plane"));
         assert_eq!(config.devices.include, ["eth*"]);
         assert_eq!(config.devices.exclude, ["docker0"]);
+        assert_eq!(config.attach, Attach::Clsact);
         assert!(config.audit);
         let options = &config.options;
         assert!(options.cidr_match_nodes && options.cidr_match_pods && options.cilium_labels);
@@ -351,6 +371,7 @@ mod tests {
             "- audit\n",
             "audit: true\n---\naudit: false\n",
             "devices: {include: [\"e*h\"]}\n",
+            "devices: {attach: xdp}\n",
             "paths: {policies: here}\n",
             "existingConnections: keep\n",
             "node: {labels: {role: 7}}\n",

@@ -218,9 +218,10 @@ impl Control {
                 if self.config_refusal.take().is_some() {
                     self.effects.push_back(Effect::Note(Note::Accepted { origin: Origin::Config }));
                 }
-                self.restart_needed = config.paths != self.config.paths;
-                let paths = self.config.paths.clone();
-                self.config = Config { paths, ..config };
+                self.restart_needed =
+                    config.paths != self.config.paths || config.attach != self.config.attach;
+                let (paths, attach) = (self.config.paths.clone(), self.config.attach);
+                self.config = Config { paths, attach, ..config };
                 self.audit.configure(now_ms, self.config.audit);
                 if let Some(links) = self.links.take() {
                     self.take_links(links);

@@ -38,7 +38,7 @@ mod retry;
 
 pub use crate::{
     audit::{AuditSource, AuditState, StoredAudit},
-    config::{Config, DevicePatterns, Paths, read_config},
+    config::{Attach, Config, DevicePatterns, Paths, read_config},
     control::{Control, Start},
     device::{Device, Layer, Unfiltered},
     directory::{Ignored, Origin, ReadFailure, Snapshot},

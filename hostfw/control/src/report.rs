@@ -166,7 +166,9 @@ impl Control {
         let proof = self.proof_failure.as_ref();
         problems.extend(proof.map(|why| format!("attachments are not confirmed: {why}")));
         if self.restart_needed {
-            problems.push("`paths` changed in the configuration; restart hostfwd".into());
+            problems.push(
+                "`paths` or `devices.attach` changed in the configuration; restart hostfwd".into(),
+            );
         }
         problems
     }

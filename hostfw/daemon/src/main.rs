@@ -35,7 +35,7 @@ use std::{
 
 use anyhow::Context;
 use clap::Parser;
-use hostfw_control::{Adopted, Config, Control, Paths, Start, read_config};
+use hostfw_control::{Adopted, Attach, Config, Control, Start, read_config};
 use hostfw_daemon::kernel::{AttachMode, Capacity, Kernel, KernelConfig, KernelError};
 use hostfw_policy::{Complaint, Source};
 
@@ -92,7 +92,7 @@ fn enforce(
     config: Config,
 ) -> anyhow::Result<()> {
     let state = State::new(&config.paths.state);
-    let (kernel, _) = Kernel::open(kernel_config(&config.paths))?;
+    let (kernel, _) = Kernel::open(kernel_config(&config))?;
     let records = kernel.events()?;
     let stored = state.generation();
     let mut denied = Denied::default();
@@ -130,14 +130,14 @@ fn enforce(
 /// The verb that opens the host. It works without a configuration too, because
 /// a package is removed in whatever state it is in.
 fn cleanup(arguments: &Arguments) -> anyhow::Result<()> {
-    let paths = match configuration(&arguments.config) {
-        Ok((_, config)) => config.paths,
+    let config = match configuration(&arguments.config) {
+        Ok((_, config)) => config,
         Err(error) => {
             say(&format!("hostfwd: {error:#}; cleaning up in the default place"));
-            Paths::default()
+            Config::default()
         }
     };
-    let (kernel, _) = Kernel::open(kernel_config(&paths))?;
+    let (kernel, _) = Kernel::open(kernel_config(&config))?;
     kernel.cleanup()?;
     Ok(())
 }
@@ -166,10 +166,13 @@ fn list(complaints: &[Complaint]) -> String {
     text.trim_end().to_owned()
 }
 
-fn kernel_config(paths: &Paths) -> KernelConfig {
+fn kernel_config(config: &Config) -> KernelConfig {
     KernelConfig {
-        bpf_dir: PathBuf::from(&paths.bpf),
-        attach: AttachMode::Auto,
+        bpf_dir: PathBuf::from(&config.paths.bpf),
+        attach: match config.attach {
+            Attach::Auto => AttachMode::Auto,
+            Attach::Clsact => AttachMode::Clsact,
+        },
         show: false,
         capacity: Capacity::SMALL,
     }
