@@ -41,7 +41,7 @@ impl Kernel {
     /// A map that cannot be read.
     pub fn reason_counts(&self) -> Result<Vec<(Direction, Reason, Counts)>, KernelError> {
         let map = MapData::from_pin(maps_dir(&self.config.bpf_dir).join("reasons"))
-            .map_err(|source| KernelError::AyaMap { map: "REASONS", source })?;
+            .map_err(KernelError::map("REASONS"))?;
         let reasons = counts(Map::PerCpuArray(map), "REASONS")?;
         let ticks = Ticks::now();
         let mut found = Vec::new();
@@ -62,7 +62,7 @@ impl Kernel {
     /// # Errors
     /// A map that cannot be read.
     pub fn lost_reports(&self) -> Result<u64, KernelError> {
-        let failed = |source| KernelError::AyaMap { map: "GATES", source };
+        let failed = KernelError::map("GATES");
         let map =
             MapData::from_pin(maps_dir(&self.config.bpf_dir).join("gates")).map_err(failed)?;
         let gates: PerCpuArray<MapData, u64> = Map::PerCpuArray(map).try_into().map_err(failed)?;
@@ -72,14 +72,14 @@ impl Kernel {
 
     /// Sets the counters of a slot to zero before its image is used.
     pub(super) fn forget_hits(&mut self, slot: u32, rules: u32) -> Result<(), KernelError> {
-        let failed = |source| KernelError::AyaMap { map: "RULE_HITS", source };
+        let failed = KernelError::map("RULE_HITS");
         let mut hits = self.hits()?;
         let cpus = aya::util::nr_cpus()
-            .map_err(|(_, source)| KernelError::Map { map: "RULE_HITS", source })?;
+            .map_err(|(_, source)| KernelError::Map { map: "RULE_HITS", source: source.into() })?;
         let zero = vec![Raw(Count::default()); cpus];
         for rule in 0..rules.min(self.capacity.rules) {
             let values = aya::maps::PerCpuValues::try_from(zero.clone())
-                .map_err(|source| KernelError::Map { map: "RULE_HITS", source })?;
+                .map_err(KernelError::map("RULE_HITS"))?;
             hits.set(slot * self.capacity.rules + rule, values, 0).map_err(failed)?;
         }
         Ok(())
@@ -87,14 +87,13 @@ impl Kernel {
 
     fn hits(&self) -> Result<PerCpuArray<MapData, Raw<Count>>, KernelError> {
         let pin = maps_dir(&self.config.bpf_dir).join(format!("rule_hits_{}", self.capacity.rules));
-        let map = MapData::from_pin(pin)
-            .map_err(|source| KernelError::AyaMap { map: "RULE_HITS", source })?;
+        let map = MapData::from_pin(pin).map_err(KernelError::map("RULE_HITS"))?;
         counts(Map::PerCpuArray(map), "RULE_HITS")
     }
 }
 
 fn counts(map: Map, name: &'static str) -> Result<PerCpuArray<MapData, Raw<Count>>, KernelError> {
-    map.try_into().map_err(|source| KernelError::AyaMap { map: name, source })
+    map.try_into().map_err(KernelError::map(name))
 }
 
 fn sum(
@@ -102,8 +101,7 @@ fn sum(
     index: u32,
     ticks: &Ticks,
 ) -> Result<Counts, KernelError> {
-    let values =
-        map.get(&index, 0).map_err(|source| KernelError::AyaMap { map: "counters", source })?;
+    let values = map.get(&index, 0).map_err(KernelError::map("counters"))?;
     let mut total = Counts::default();
     let mut last = 0;
     for Raw(count) in values.iter() {

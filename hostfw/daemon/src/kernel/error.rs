@@ -8,6 +8,9 @@ use std::{
 
 use thiserror::Error;
 
+/// What the kernel, or the library in front of it, said.
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// A refused operation. Nothing that was in force has changed.
 #[derive(Debug, Error)]
 pub enum KernelError {
@@ -32,7 +35,7 @@ pub enum KernelError {
     #[error("load the data path")]
     Object {
         /// Why.
-        source: aya::EbpfError,
+        source: Cause,
     },
     /// The kernel does not take a program.
     #[error("load program {program}")]
@@ -40,7 +43,7 @@ pub enum KernelError {
         /// Its name.
         program: &'static str,
         /// Why.
-        source: aya::programs::ProgramError,
+        source: Cause,
     },
     /// A program or map is not in the object.
     #[error("the data path has no {what}")]
@@ -54,15 +57,7 @@ pub enum KernelError {
         /// Its name.
         map: &'static str,
         /// Why.
-        source: io::Error,
-    },
-    /// A map refuses, in the library's words.
-    #[error("use map {map}")]
-    AyaMap {
-        /// Its name.
-        map: &'static str,
-        /// Why.
-        source: aya::maps::MapError,
+        source: Cause,
     },
     /// Nothing can be pinned.
     #[error("pin {path}")]
@@ -70,7 +65,7 @@ pub enum KernelError {
         /// Where.
         path: PathBuf,
         /// Why.
-        source: aya::pin::PinError,
+        source: Cause,
     },
     /// An image without its magic, of another version, or with a wrong sum.
     #[error("the image is damaged: {what}")]
@@ -114,7 +109,7 @@ pub enum KernelError {
         /// tcx or clsact.
         how: &'static str,
         /// Why.
-        source: aya::programs::ProgramError,
+        source: Cause,
     },
     /// A link cannot be kept.
     #[error("keep the link of {device}")]
@@ -122,7 +117,7 @@ pub enum KernelError {
         /// The device's name.
         device: String,
         /// Why.
-        source: aya::programs::links::LinkError,
+        source: Cause,
     },
     /// A device does not take the classifier queue.
     #[error("prepare {device} for clsact")]
@@ -130,7 +125,7 @@ pub enum KernelError {
         /// The device's name.
         device: String,
         /// Why.
-        source: aya::programs::tc::TcError,
+        source: Cause,
     },
     /// The device has gone.
     #[error("device {device} has gone")]
@@ -143,6 +138,16 @@ pub enum KernelError {
 }
 
 impl KernelError {
+    /// For `map_err` beside a map.
+    pub(super) fn map<E: Into<Cause>>(map: &'static str) -> impl Fn(E) -> Self + Copy {
+        move |source| Self::Map { map, source: source.into() }
+    }
+
+    /// For `map_err` beside a program.
+    pub(super) fn program<E: Into<Cause>>(program: &'static str) -> impl Fn(E) -> Self + Copy {
+        move |source| Self::Program { program, source: source.into() }
+    }
+
     /// True when a capability is missing.
     pub fn is_permission(&self) -> bool {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);

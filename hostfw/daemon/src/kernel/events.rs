@@ -18,7 +18,7 @@ impl Kernel {
     /// # Errors
     /// A ring that cannot be opened.
     pub fn events(&self) -> Result<Events, KernelError> {
-        let failed = |source| KernelError::AyaMap { map: "EVENTS", source };
+        let failed = KernelError::map("EVENTS");
         let map =
             MapData::from_pin(maps_dir(&self.config.bpf_dir).join("events")).map_err(failed)?;
         Ok(Events { ring: Map::RingBuf(map).try_into().map_err(failed)? })

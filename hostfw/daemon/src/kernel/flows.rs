@@ -99,11 +99,11 @@ impl Kernel {
     /// # Errors
     /// A map that cannot be written: enforcement must not begin.
     pub fn seed(&mut self, sockets: &[Socket], generation: u32) -> Result<usize, KernelError> {
-        let failed = |source| KernelError::AyaMap { map: "OPENED", source };
+        let failed = KernelError::map("OPENED");
         let maps = maps_dir(&self.config.bpf_dir);
         let opened = MapData::from_pin(maps.join("opened")).map_err(failed)?;
         let opened = Shared::map(opened.fd().as_fd(), OPENED_PAIRS, true)
-            .map_err(|source| KernelError::Map { map: "OPENED", source })?;
+            .map_err(KernelError::map("OPENED"))?;
         let mut own = open_table(&maps, Table::Own)?;
         let now_s = Ticks::now().seconds();
         let mut noted = 0;
@@ -120,8 +120,7 @@ impl Kernel {
             noted += 1;
             if socket.protocol == protocol::UDP && socket.state == SocketState::Connected {
                 let entry = FlowEntry { generation, last_s: now_s, first_s: now_s, flags: 0 };
-                own.insert(Raw(flow_of(socket)), Raw(entry), 0)
-                    .map_err(|source| KernelError::AyaMap { map: "OWN", source })?;
+                own.insert(Raw(flow_of(socket)), Raw(entry), 0).map_err(KernelError::map("OWN"))?;
             }
         }
         Ok(noted)
@@ -146,7 +145,7 @@ fn open_table(maps: &Path, table: Table) -> Result<TableMap, KernelError> {
         Table::Own => ("own", "OWN"),
         Table::Admitted => ("admitted", "ADMITTED"),
     };
-    let failed = |source| KernelError::AyaMap { map: name, source };
+    let failed = KernelError::map(name);
     let map = MapData::from_pin(maps.join(pin)).map_err(failed)?;
     Map::LruHashMap(map).try_into().map_err(failed)
 }

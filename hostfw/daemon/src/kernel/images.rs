@@ -154,7 +154,7 @@ fn place(
     slot: u32,
     words: &[u32],
 ) -> Result<(), KernelError> {
-    let failed = |source| KernelError::Map { map: "image", source };
+    let failed = KernelError::map("image");
     let made = sys::create_words(capacity.pairs).map_err(failed)?;
     {
         let memory = Shared::map(made.as_fd(), capacity.pairs, true).map_err(failed)?;
@@ -164,14 +164,14 @@ fn place(
         }
     }
     sys::freeze(made.as_fd()).map_err(failed)?;
-    let aya_failed = |source| KernelError::AyaMap { map: "image", source };
+    let aya_failed = KernelError::map("image");
     let made = MapData::from_fd(made).map_err(aya_failed)?;
     let pin = image_pin(maps, slot);
     if pin.exists() {
         fs::remove_file(&pin)
             .map_err(|source| KernelError::Folder { path: pin.clone(), source })?;
     }
-    made.pin(&pin).map_err(|source| KernelError::Pin { path: pin, source })?;
+    made.pin(&pin).map_err(|source| KernelError::Pin { path: pin, source: source.into() })?;
     let made: Array<MapData, u64> = Map::Array(made).try_into().map_err(aya_failed)?;
     object::images(object)?.set(slot, &made, 0).map_err(aya_failed)
 }
@@ -186,10 +186,9 @@ fn read_slot(
     slot: u32,
     words: usize,
 ) -> Result<Vec<u32>, KernelError> {
-    let map = MapData::from_pin(image_pin(maps, slot))
-        .map_err(|source| KernelError::AyaMap { map: "image", source })?;
-    let memory = Shared::map(map.fd().as_fd(), capacity.pairs, false)
-        .map_err(|source| KernelError::Map { map: "image", source })?;
+    let map = MapData::from_pin(image_pin(maps, slot)).map_err(KernelError::map("image"))?;
+    let memory =
+        Shared::map(map.fd().as_fd(), capacity.pairs, false).map_err(KernelError::map("image"))?;
     Ok(memory.read(words))
 }
 
@@ -358,9 +357,7 @@ fn run(
         repeat: times,
         ..TestRunOptions::default()
     };
-    object::program(object, name)?
-        .test_run(options)
-        .map_err(|source| KernelError::Program { program: name, source })?;
+    object::program(object, name)?.test_run(options).map_err(KernelError::program(name))?;
     let [_, reason, action, _] = answer[CONTROL_BLOCK].to_le_bytes();
     let (rule, verdict) = (answer[CONTROL_BLOCK + 1], answer[CONTROL_BLOCK + 2]);
     Ok(Seen { action, reason, rule, verdict })

@@ -11,13 +11,13 @@ use aya::{
     Ebpf,
     programs::{
         LinkOrder, ProgramError, SchedClassifier, TcAttachType,
-        links::{FdLink, PinnedLink},
+        links::{FdLink, LinkError, PinnedLink},
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
     },
 };
 use hostfw_datapath::{Direction, packet::Layer};
 
-use super::{Kernel, KernelConfig, KernelError, object, sys};
+use super::{Kernel, KernelConfig, KernelError, error::Cause, object, sys};
 
 /// How programs may be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -170,9 +170,12 @@ impl Kernel {
             )
             .map_err(failed)?;
         let link = program.take_link(id).map_err(failed)?;
-        let kept = |source| KernelError::Link { device: name.to_owned(), source };
+        let kept = |source: LinkError| KernelError::Link {
+            device: name.to_owned(),
+            source: source.into(),
+        };
         let link: FdLink = link.try_into().map_err(kept)?;
-        link.pin(&pin).map_err(|source| KernelError::Pin { path: pin, source })?;
+        link.pin(&pin).map_err(|source| KernelError::Pin { path: pin, source: source.into() })?;
         Ok(())
     }
 
@@ -188,7 +191,9 @@ impl Kernel {
             Err(tc::TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {
             }
             Err(tc::TcError::AlreadyAttached) => {}
-            Err(source) => return Err(KernelError::Clsact { device: name.to_owned(), source }),
+            Err(source) => {
+                return Err(KernelError::Clsact { device: name.to_owned(), source: source.into() });
+            }
         }
         // bpffs takes folders: this one tells the next daemon where filters are.
         let mark = self.clsact_mark(ifindex, layer);
@@ -425,8 +430,8 @@ fn clsact_link(name: &str, direction: Direction) -> io::Result<SchedClassifierLi
 
 /// True for the answers of a kernel that does not know tcx: `EINVAL` from the
 /// unknown attach type before Linux 6.6.
-fn is_unsupported(error: &ProgramError) -> bool {
-    let ProgramError::SyscallError(error) = error else { return false };
+fn is_unsupported(cause: &Cause) -> bool {
+    let Some(ProgramError::SyscallError(error)) = cause.downcast_ref() else { return false };
     matches!(error.io_error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP))
 }
 
@@ -435,5 +440,5 @@ fn attach_error(name: &str, direction: Direction, how: How, source: ProgramError
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
     };
-    KernelError::Attach { device: name.to_owned(), hook, how: how.name(), source }
+    KernelError::Attach { device: name.to_owned(), hook, how: how.name(), source: source.into() }
 }

@@ -118,10 +118,10 @@ impl Kernel {
         let purpose = purpose(&config);
         let enforcing = object::load(&maps, capacity, purpose)?;
         let rehearsing = object::load(&maps, capacity, Purpose::Rehearse)?;
-        let control = MapData::from_pin(maps.join("control"))
-            .map_err(|source| KernelError::AyaMap { map: "CONTROL", source })?;
-        let control = Shared::map(control.fd().as_fd(), 1, true)
-            .map_err(|source| KernelError::Map { map: "CONTROL", source })?;
+        let control =
+            MapData::from_pin(maps.join("control")).map_err(KernelError::map("CONTROL"))?;
+        let control =
+            Shared::map(control.fd().as_fd(), 1, true).map_err(KernelError::map("CONTROL"))?;
         let slots = images::adopt(&maps, capacity)?;
         let mut kernel = Self {
             config,

@@ -94,11 +94,11 @@ pub(super) fn load(maps: &Path, capacity: Capacity, purpose: Purpose) -> Result<
     if !images.exists() {
         let made = sys::create_words(capacity.pairs)
             .and_then(|template| sys::create_slots(SLOTS, std::os::fd::AsFd::as_fd(&template)))
-            .map_err(|source| KernelError::Map { map: "IMAGES", source })?;
+            .map_err(KernelError::map("IMAGES"))?;
         MapData::from_fd(made)
-            .map_err(|source| KernelError::AyaMap { map: "IMAGES", source })?
+            .map_err(KernelError::map("IMAGES"))?
             .pin(&images)
-            .map_err(|source| KernelError::Pin { path: images.clone(), source })?;
+            .map_err(|source| KernelError::Pin { path: images.clone(), source: source.into() })?;
     }
     let mode: u32 = match purpose {
         Purpose::Enforce => 0,
@@ -117,7 +117,8 @@ pub(super) fn load(maps: &Path, capacity: Capacity, purpose: Purpose) -> Result<
     for map in KEPT {
         loader.map_pin_path(map, maps.join(map.to_lowercase()));
     }
-    let mut object = loader.load(OBJECT).map_err(|source| KernelError::Object { source })?;
+    let mut object =
+        loader.load(OBJECT).map_err(|source| KernelError::Object { source: source.into() })?;
     // A rehearsal asks the image alone, so one kind of device is enough.
     let layers: &[Layer] = match purpose {
         Purpose::Enforce | Purpose::Show => &[Layer::Ethernet, Layer::Ip],
@@ -126,9 +127,7 @@ pub(super) fn load(maps: &Path, capacity: Capacity, purpose: Purpose) -> Result<
     for direction in [Direction::Ingress, Direction::Egress] {
         for layer in layers.iter().copied() {
             let name = name(direction, layer);
-            program(&mut object, name)?
-                .load()
-                .map_err(|source| KernelError::Program { program: name, source })?;
+            program(&mut object, name)?.load().map_err(KernelError::program(name))?;
         }
     }
     Ok(object)
@@ -139,7 +138,7 @@ pub(super) fn load_floor(object: &mut Ebpf) -> Result<&'static str, KernelError>
     const NAME: &str = "hostfw_floor";
     let floor = program(object, NAME)?;
     if floor.fd().is_err() {
-        floor.load().map_err(|source| KernelError::Program { program: NAME, source })?;
+        floor.load().map_err(KernelError::program(NAME))?;
     }
     Ok(NAME)
 }
@@ -153,7 +152,7 @@ pub(super) fn program<'a>(
         .program_mut(name)
         .ok_or(KernelError::Missing { what: name })?
         .try_into()
-        .map_err(|source| KernelError::Program { program: name, source })
+        .map_err(KernelError::program(name))
 }
 
 /// The map of images of an object.
@@ -161,7 +160,7 @@ pub(super) fn images(
     object: &mut Ebpf,
 ) -> Result<ArrayOfMaps<&mut MapData, Array<MapData, u64>>, KernelError> {
     let map = object.map_mut("IMAGES").ok_or(KernelError::Missing { what: "IMAGES" })?;
-    ArrayOfMaps::try_from(map).map_err(|source| KernelError::AyaMap { map: "IMAGES", source })
+    ArrayOfMaps::try_from(map).map_err(KernelError::map("IMAGES"))
 }
 
 /// Removes the pins of a capacity that is no longer used.

@@ -16,10 +16,7 @@ use hostfw_datapath::{
     packet::Layer,
     sketch::{self, Content},
 };
-use hostfw_parity::{
-    packets, policies,
-    sandbox::Sandbox,
-};
+use hostfw_parity::{packets, policies, sandbox::Sandbox};
 
 /// Packets in one sample, samples of each kind, and how far 100,000 rules may
 /// be from 10.
@@ -49,8 +46,7 @@ impl Bench {
         let started = Instant::now();
         let compiled = policies::compile_text(&policies::many_rules(rules), 1)?;
         let compiled_in = started.elapsed();
-        let capacity =
-            Capacity::SMALL.for_image(compiled.words.len(), compiled.rules.len());
+        let capacity = Capacity::SMALL.for_image(compiled.words.len(), compiled.rules.len());
         let mut kernel = sandbox.kernel(&format!("rules_{rules}"), false, capacity)?;
         let started = Instant::now();
         let slot = kernel.load(&compiled.words, &packets::own())?;
@@ -65,7 +61,8 @@ impl Bench {
         let mut bench = Self { rules, kernel, traffic, samples };
         bench.check(sandbox, &compiled.words)?;
         // What the host has opened, so that the answer below finds it.
-        let syn = sketch::ethernet(own(), stranger(), Content::Tcp { from: 50_000, to: 443, flags: 2 });
+        let syn =
+            sketch::ethernet(own(), stranger(), Content::Tcp { from: 50_000, to: 443, flags: 2 });
         bench.kernel.repeat_run(Some(Direction::Egress), &syn, 1)?;
         Ok(bench)
     }
@@ -76,7 +73,8 @@ impl Bench {
         let mut shown = sandbox.kernel(&format!("show_{}", self.rules), true, capacity)?;
         let slot = shown.load(words, &packets::own())?;
         shown.switch(ControlWord::confirmed(InForce { slot, audit: false }))?;
-        let syn = sketch::ethernet(own(), stranger(), Content::Tcp { from: 50_000, to: 443, flags: 2 });
+        let syn =
+            sketch::ethernet(own(), stranger(), Content::Tcp { from: 50_000, to: 443, flags: 2 });
         shown.test_run(true, Layer::Ethernet, false, &syn)?;
         for traffic in &self.traffic {
             let seen = shown.test_run(false, Layer::Ethernet, false, &traffic.frame)?;
@@ -97,7 +95,9 @@ impl Bench {
         let mut row = vec![floor];
         for traffic in &self.traffic {
             let kernel = &mut self.kernel;
-            row.push(sample(|| kernel.repeat_run(Some(Direction::Ingress), &traffic.frame, REPEAT))?);
+            row.push(sample(|| {
+                kernel.repeat_run(Some(Direction::Ingress), &traffic.frame, REPEAT)
+            })?);
         }
         for (samples, value) in self.samples.iter_mut().zip(row) {
             samples.push(value);
@@ -169,8 +169,10 @@ fn median(samples: &[f64]) -> f64 {
 
 fn main() -> anyhow::Result<()> {
     let sandbox = Sandbox::enter("bench")?;
-    let mut benches =
-        SIZES.iter().map(|rules| Bench::new(&sandbox, *rules)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut benches = SIZES
+        .iter()
+        .map(|rules| Bench::new(&sandbox, *rules))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     for round in 0..=ROUNDS {
         for bench in &mut benches {
             bench.round()?;
@@ -180,7 +182,9 @@ fn main() -> anyhow::Result<()> {
             }
         }
     }
-    println!("\n| ns per packet over an empty program | 10 rules | 1,000 | 100,000 | 100,000 / 10 |");
+    println!(
+        "\n| ns per packet over an empty program | 10 rules | 1,000 | 100,000 | 100,000 / 10 |"
+    );
     println!("|---|---|---|---|---|");
     let mut missed = Vec::new();
     let kinds = benches.first().map_or(0, |bench| bench.traffic.len());
@@ -199,7 +203,13 @@ fn main() -> anyhow::Result<()> {
         .map(|bench| format!("{:.1}", bench.samples.first().map_or(f64::NAN, |list| median(list))))
         .collect();
     println!("| the empty program itself | {} | |", floors.join(" | "));
-    println!("\nBound: at most {BOUND} times from 10 to 100,000 rules: {}.",
-        if missed.is_empty() { "met".to_owned() } else { format!("MISSED for {}", missed.join(", ")) });
+    println!(
+        "\nBound: at most {BOUND} times from 10 to 100,000 rules: {}.",
+        if missed.is_empty() {
+            "met".to_owned()
+        } else {
+            format!("MISSED for {}", missed.join(", "))
+        }
+    );
     Ok(())
 }
