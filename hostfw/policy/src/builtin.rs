@@ -37,9 +37,13 @@ pub(crate) fn rules(node: &ThisNode, options: &Options) -> Vec<(String, PolicyRu
             except: Vec::new(),
         };
         let v4 = "own DHCP client (UDP 67)".to_owned();
+        let offers = "answers to the own DHCP client (UDP 68)".to_owned();
         let v6 = "own DHCPv6 client (UDP 547)".to_owned();
         let answers = "answers to the own DHCPv6 client (UDP 546) from fe80::/10".to_owned();
         rules.push((v4.clone(), rule(&v4, Direction::Egress, Peers::Every, 67)));
+        // A server answers to an address that the host does not have yet, so the
+        // answer matches no flow (RFC 2131 section 4.1).
+        rules.push((offers.clone(), rule(&offers, Direction::Ingress, Peers::Every, 68)));
         rules.push((v6.clone(), rule(&v6, Direction::Egress, Peers::Every, 547)));
         let peers = Peers::Prefixes(vec![link_local]);
         rules.push((answers.clone(), rule(&answers, Direction::Ingress, peers, 546)));
