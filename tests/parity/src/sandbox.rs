@@ -31,6 +31,11 @@ impl Sandbox {
         Ok(Self { dir })
     }
 
+    /// The folder of a set of pins.
+    pub fn pins(&self, pins: &str) -> PathBuf {
+        self.dir.join(pins)
+    }
+
     /// Loads the programs with pins of their own.
     ///
     /// # Errors

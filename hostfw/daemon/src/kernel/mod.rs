@@ -174,6 +174,11 @@ impl Kernel {
         counters::Ticks::now().seconds()
     }
 
+    /// The clock of deadlines: milliseconds of `CLOCK_MONOTONIC`.
+    pub fn monotonic_ms() -> u64 {
+        sys::monotonic_ms()
+    }
+
     /// Slots that hold an image.
     pub fn slots(&self) -> &BTreeMap<u32, Slot> {
         &self.slots
