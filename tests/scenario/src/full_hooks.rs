@@ -5,9 +5,6 @@ use std::{io, os::fd::OwnedFd};
 
 use crate::{Host, syscall};
 
-/// Programs per hook (`BPF_MPROG_MAX` of Linux).
-const MAX_PROGRAMS: usize = 64;
-
 /// Keeps the hooks of a device occupied until it is dropped.
 pub struct FullHooks<'host> {
     host: &'host Host,
@@ -19,21 +16,22 @@ impl<'host> FullHooks<'host> {
     /// Fills them.
     ///
     /// # Panics
-    /// When the kernel refuses for another reason than that it has no tcx.
+    /// When the kernel refuses for another reason than that the hooks are full
+    /// or not there.
     #[track_caller]
     pub fn occupy(host: &'host Host, device: &str) -> Self {
         let ifindex = host.ifindex(device);
         let links = host.inside(|| -> io::Result<Vec<OwnedFd>> {
-            let program = syscall::load_next_program()?;
-            let hooks = [false, true].into_iter().flat_map(|hook| [hook; MAX_PROGRAMS]);
-            hooks.map(|egress| syscall::attach_tcx(&program, ifindex, egress)).collect()
+            let mut links = Vec::new();
+            for egress in [false, true] {
+                // A hook takes each program once.
+                while let Some(link) = attach_if_room(ifindex, egress)? {
+                    links.push(link);
+                }
+            }
+            Ok(links)
         });
-        let links = match links {
-            Ok(links) => links,
-            // Linux before 6.6 knows no such hook.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Vec::new(),
-            Err(error) => panic!("fill the hooks of {device}: {error}"),
-        };
+        let links = links.unwrap_or_else(|error| panic!("fill the hooks of {device}: {error}"));
         let full = Self { host, device: device.to_owned(), links };
         full.tc("add");
         full
@@ -53,5 +51,18 @@ impl Drop for FullHooks<'_> {
         if !std::thread::panicking() {
             self.tc("delete");
         }
+    }
+}
+
+/// One more program on a hook; nothing when it is full, or when the kernel has
+/// no such hook (before Linux 6.6).
+fn attach_if_room(ifindex: u32, egress: bool) -> io::Result<Option<OwnedFd>> {
+    let program = syscall::load_next_program()?;
+    match syscall::attach_tcx(&program, ifindex, egress) {
+        Ok(link) => Ok(Some(link)),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ERANGE | libc::EINVAL) => Ok(None),
+            Some(_) | None => Err(error),
+        },
     }
 }

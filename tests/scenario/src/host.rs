@@ -62,6 +62,11 @@ impl Host {
         self.batch("ip", lines);
     }
 
+    /// As [`Self::ip`], and says whether the kernel could do it.
+    pub fn try_ip(&self, lines: &str) -> bool {
+        self.try_batch("ip", lines).is_ok()
+    }
+
     /// Runs lines of `bridge`, as `bridge -batch` reads them.
     ///
     /// # Panics
@@ -73,6 +78,12 @@ impl Host {
 
     #[track_caller]
     fn batch(&self, program: &str, lines: &str) {
+        if let Err(text) = self.try_batch(program, lines) {
+            panic!("{program} on {}: {text}\n{lines}", self.name);
+        }
+    }
+
+    fn try_batch(&self, program: &str, lines: &str) -> Result<(), String> {
         let mut child = Command::new(program)
             .args(["-n", &self.namespace, "-batch", "-"])
             .stdin(Stdio::piped())
@@ -84,8 +95,11 @@ impl Host {
         input.write_all(lines.as_bytes()).expect("iproute2 reads its input");
         drop(input);
         let output = child.wait_with_output().expect("iproute2 ends");
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} on {}: {text}\n{lines}", self.name);
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
     }
 
     /// What a line of `ip` prints.

@@ -66,7 +66,7 @@ fn neighbour_discovery_passes_but_not_redirects_nor_what_crossed_a_router() {
     let (node, peer) = pair(&lab);
     let firewall = firewall(&node, NOTHING);
 
-    peer.ip("-6 neigh flush dev eth0\n");
+    peer.ip_output(&["-6", "neigh", "flush", "dev", "eth0"]);
     assert_eq!(reaches(&peer, node_port6(7), SILENCE), Reach::Silent);
     let neighbours = peer.ip_output(&["-6", "neigh", "show", "2001:db8::1"]);
     assert!(neighbours.contains("02:00:00:00:00:01"), "no neighbour advertisement: {neighbours}");
@@ -117,16 +117,19 @@ fn a_syn_to_a_closed_port_is_dropped_silently_and_each_one_is_told() {
     });
 }
 
-/// A node and a far host with a router between them. The router's link to the
-/// far host takes packets of `mtu` bytes.
+/// A node and a far host with a router between them, which sends packets of
+/// `mtu` bytes at most to the far host. The far host keeps to that without
+/// saying so in its connections, so that the node has to find out.
 fn routed(lab: &Lab, mtu: u16) -> (Host, Host, Host) {
     let (node, router) = pair(lab);
     let far = lab.host("far");
     lab.cable((&router, "eth1", "02:00:00:00:01:02"), (&far, "eth0", "02:00:00:00:01:03"));
     router.ip(&format!("link set eth1 mtu {mtu} up\naddr add 198.51.100.2/24 dev eth1\n"));
     router.sysctl("net/ipv4/ip_forward", "1");
-    far.ip("link set eth0 up\naddr add 198.51.100.3/24 dev eth0\n\
-         route add default via 198.51.100.2\n");
+    far.ip(&format!(
+        "link set eth0 up\naddr add 198.51.100.3/24 dev eth0\n\
+         route add default via 198.51.100.2 mtu {mtu} advmss 1460\n"
+    ));
     node.ip("route add 198.51.100.0/24 via 192.0.2.2\n");
     (node, router, far)
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use hostfw_api::{Mode, RuleKind};
+use hostfw_api::{Direction, Mode, RuleKind};
 
 use super::script::{Decision, EDITED, Phase, Probe, What, demo_folder, policy_text};
 use crate::{
@@ -23,8 +23,17 @@ use crate::{
 /// A probe that is not answered in this time is closed.
 const LIMIT: Duration = Duration::from_millis(500);
 
-/// Counters may lag behind the answer by this much.
-const SETTLE: Duration = Duration::from_secs(1);
+/// Nothing moved for this long: the probe is over.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// The end of a connection takes less.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// UDP port of the overlay.
+const TUNNEL: u16 = 8472;
+
+/// What stands for the port in a report about a ping.
+const ECHO_REQUEST: u16 = 8;
 
 /// Hosts with the last part of their addresses; the first three are nodes.
 const HOSTS: [(&str, u8); 4] = [("cp-1", 11), ("infra-1", 12), ("worker-1", 13), ("jump", 5)];
@@ -72,7 +81,7 @@ impl Stage {
         let nginx = Nginx::start(&hosts["infra-1"], wire(12).into(), &[80, 443]);
         let stage = Self { hosts, sshd, _servers: (etcd, nginx, echoes) };
         for from in ["infra-1", "worker-1", "jump"] {
-            wait_until("the overlay carries traffic", 5 * SETTLE, || {
+            wait_until("the overlay carries traffic", SETTLE, || {
                 ping(&stage.hosts[from], overlay(11).into(), LIMIT)
             });
         }
@@ -120,13 +129,12 @@ impl Stage {
         let number = HOSTS.into_iter().find(|(name, _)| *name == to).expect("a host").1;
         let address = if through.is_empty() { wire(number) } else { overlay(number) };
         let firewall = &firewalls[to];
-        let before = Counters::read(firewall);
+        let before = Counters::at_rest(firewall);
         let open = self.ask(probe, to, address);
-        // A burst of a closed probe is over; wait until one counter moved.
-        let decision = eventually(SETTLE, || {
-            Counters::read(firewall).decision_since(&before, !through.is_empty())
-        });
-        let decision = decision.unwrap_or_else(|| Decision::Unclear("nothing was counted".into()));
+        let port = if probe.what == What::Ping { ECHO_REQUEST } else { probe.port };
+        let from = HOSTS.into_iter().find(|(name, _)| *name == probe.from);
+        let senders = from.map_or([POD, POD], |(_, number)| [wire(number), overlay(number)]);
+        let decision = Counters::at_rest(firewall).decision_since(&before, senders, port);
         Seen { open, decision }
     }
 
@@ -150,51 +158,69 @@ impl Stage {
 }
 
 /// What one node's kernel has counted on ingress.
+#[derive(PartialEq, Eq)]
 struct Counters {
-    /// By file and line: packets, whether the rule allows, whether it is about
-    /// the tunnel itself.
-    rules: BTreeMap<(String, u32), (u64, bool, bool)>,
-    n_denied: u64,
+    /// By file and line: packets, and whether the rule allows. The tunnel's own
+    /// rule is left out: what is inside is what was asked.
+    rules: BTreeMap<(String, u32), (u64, bool)>,
+    /// By peer and port: packets that no rule allowed.
+    denied: BTreeMap<(IpAddr, u16), u64>,
     audits: bool,
 }
 
 impl Counters {
-    fn read(firewall: &Firewall<'_>) -> Self {
-        let report = firewall.rules();
-        let ingress =
-            report.rules.iter().filter(|rule| rule.direction == hostfw_api::Direction::Ingress);
-        let rules = ingress.map(|rule| {
-            let file = Path::new(&rule.path).file_name().unwrap_or_default().to_string_lossy();
-            let tunnel = rule.summary.contains("8472");
-            let allows = rule.kind != RuleKind::Deny;
-            ((file.into_owned(), rule.line), (rule.packets, allows, tunnel))
+    /// Reads when nothing moves any more: connections end after their probe.
+    fn at_rest(firewall: &Firewall<'_>) -> Self {
+        let mut last = Self::read(firewall);
+        let rest = eventually(SETTLE, || {
+            std::thread::sleep(QUIET);
+            let now = Self::read(firewall);
+            let rests = now == last;
+            last = now;
+            rests.then_some(())
         });
-        let denied =
-            report.ingress.reasons.iter().filter(|counter| counter.reason == "default-deny");
-        Self {
-            rules: rules.collect(),
-            n_denied: denied.map(|counter| counter.packets).sum(),
-            audits: firewall.status().audit.on,
-        }
+        assert!(rest.is_some(), "the counters do not come to rest");
+        last
     }
 
-    /// Which rule moved; `None` while nothing has. A probe through the tunnel
-    /// moves the tunnel's rule as well.
-    fn decision_since(&self, before: &Self, through_tunnel: bool) -> Option<Decision> {
+    fn read(firewall: &Firewall<'_>) -> Self {
+        let report = firewall.rules();
+        let asked = report.rules.iter().filter(|rule| {
+            rule.direction == Direction::Ingress && !rule.summary.contains(&TUNNEL.to_string())
+        });
+        let rules = asked.map(|rule| {
+            let file = Path::new(&rule.path).file_name().unwrap_or_default().to_string_lossy();
+            let counter = (rule.packets, rule.kind != RuleKind::Deny);
+            ((file.into_owned(), rule.line), counter)
+        });
+        let flows =
+            firewall.audit().flows.into_iter().filter(|flow| {
+                flow.direction == Direction::Ingress && flow.reason == "default-deny"
+            });
+        let mut denied = BTreeMap::new();
+        for flow in flows {
+            *denied.entry((flow.peer, flow.port)).or_default() += flow.packets;
+        }
+        Self { rules: rules.collect(), denied, audits: firewall.status().audit.on }
+    }
+
+    /// What was decided about packets of these senders to this port. A tunnel
+    /// that was denied, or audited, counts for what is inside.
+    fn decision_since(&self, before: &Self, senders: [Ipv4Addr; 2], port: u16) -> Decision {
+        let refused = senders.into_iter().flat_map(|sender| [(sender, port), (sender, TUNNEL)]);
+        let refused = refused.map(|(sender, port)| (IpAddr::V4(sender), port)).any(|flow| {
+            self.denied.get(&flow).unwrap_or(&0) > before.denied.get(&flow).unwrap_or(&0)
+        });
         let moved = self.rules.iter().filter(|(place, counter)| {
-            let earlier = before.rules.get(*place).map_or(0, |counter| counter.0);
-            counter.0 > earlier && !(through_tunnel && counter.2)
+            counter.0 > before.rules.get(*place).map_or(0, |counter| counter.0)
         });
         let moved: Vec<_> = moved.collect();
         match &moved[..] {
-            [] if self.n_denied > before.n_denied => {
-                Some(Decision::NoRule { audited: self.audits })
+            _ if refused => Decision::NoRule { audited: self.audits },
+            [((file, line), (_, allows))] => {
+                Decision::Rule { file: file.clone(), line: *line, allows: *allows }
             }
-            [] => None,
-            [((file, line), (_, allows, _))] => {
-                Some(Decision::Rule { file: file.clone(), line: *line, allows: *allows })
-            }
-            several => Some(Decision::Unclear(format!("{} rules", several.len()))),
+            several => Decision::Unclear(format!("{} rules", several.len())),
         }
     }
 }
@@ -220,9 +246,12 @@ fn connect(lab: &Lab, switch: &Host, host: &Host, number: u8) {
     let (wire_address, overlay_address) = (wire(number), overlay(number));
     host.ip(&format!(
         "link set eth0 up\naddr add {wire_address}/24 dev eth0\n\
-         link add vxlan0 type vxlan id 42 dstport 8472 local {wire_address} dev eth0\n\
-         addr add {overlay_address}/24 dev vxlan0\nlink set vxlan0 up\n"
+         link add vxlan0 type vxlan id 42 dstport {TUNNEL} local {wire_address} dev eth0\n\
+         addr add {overlay_address}/24 dev vxlan0\n"
     ));
+    // Nothing but the probes shall go through the tunnel.
+    host.sysctl("net/ipv6/conf/vxlan0/disable_ipv6", "1");
+    host.ip("link set vxlan0 up\n");
     let others = HOSTS.into_iter().filter(|&(_, other)| other != number);
     let flood = others
         .map(|(_, other)| format!("fdb append 00:00:00:00:00:00 dev vxlan0 dst {}\n", wire(other)));
