@@ -118,6 +118,32 @@ fn a_second_start_finds_what_the_first_has_left() {
 }
 
 #[test]
+fn a_start_with_a_larger_capacity_keeps_what_is_in_force() {
+    // As after a daemon that died while it grew: larger maps, no image in them.
+    let sandbox = Sandbox::enter("regrowth").expect("namespaces");
+    let mut kernel = sandbox.kernel("pins", true, Capacity::SMALL).expect("programs");
+    let live = load(&mut kernel, SSH, 5);
+    kernel.switch(ControlWord::confirmed(live)).expect("switch");
+    drop(kernel);
+    let config = KernelConfig {
+        bpf_dir: sandbox.pins("pins"),
+        attach: AttachMode::Auto,
+        show: true,
+        capacity: Capacity { pairs: Capacity::SMALL.pairs * 2, rules: Capacity::SMALL.rules * 2 },
+    };
+    let (mut kernel, adopted) = Kernel::open(config.clone()).expect("a second start");
+    assert_eq!(adopted.slots.get(&live.slot).map(|slot| slot.generation), Some(5));
+    judge(&mut kernel, &syn(FRIEND, 22), PASSES);
+    judge(&mut kernel, &syn(STRANGER, 22), FALLS);
+    drop(kernel);
+    // Without the image that is in force no program may be replaced.
+    let pin = sandbox.pins("pins").join(format!("maps1/image_{}", live.slot));
+    std::fs::remove_file(pin).expect("the pin is there");
+    let lost = Kernel::open(config).err();
+    assert!(matches!(lost, Some(KernelError::LostImage { .. })), "{lost:?}");
+}
+
+#[test]
 fn a_damaged_image_is_refused_before_it_touches_a_slot() {
     let sandbox = Sandbox::enter("damage").expect("namespaces");
     let mut kernel = sandbox.kernel("pins", true, Capacity::SMALL).expect("programs");

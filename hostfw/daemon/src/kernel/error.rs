@@ -99,6 +99,15 @@ pub enum KernelError {
         /// The slot.
         slot: u32,
     },
+    /// The image in force is damaged or has lost its pin.
+    #[error(
+        "the image in force (slot {slot}) cannot be taken over; it stays in force as it is. \
+         To start anew, open to the network for a moment: hostfwd --cleanup"
+    )]
+    LostImage {
+        /// The slot.
+        slot: u32,
+    },
     /// A device does not take a program.
     #[error("attach to {device} ({hook}, {how})")]
     Attach {

@@ -101,8 +101,10 @@ impl Kernel {
     /// # Errors
     /// An empty slot, or one that cannot be read.
     pub fn image(&self, slot: u32) -> Result<Vec<u32>, KernelError> {
-        let known = self.slots.get(&slot).ok_or(KernelError::EmptySlot { slot })?;
-        read_slot(&maps_dir(&self.config.bpf_dir), self.capacity, slot, known.words as usize)
+        if !self.slots.contains_key(&slot) {
+            return Err(KernelError::EmptySlot { slot });
+        }
+        read_slot(&maps_dir(&self.config.bpf_dir), slot)
     }
 
     /// A slot that neither is in force nor will be at a deadline; the one after
@@ -136,11 +138,11 @@ impl Kernel {
         for (slot, words) in &kept {
             place(&mut rehearsing, &maps, capacity, *slot, words)?;
         }
-        let before = std::mem::replace(&mut self.capacity, capacity);
+        self.capacity = capacity;
         self.enforcing = enforcing;
         self.rehearsing = rehearsing;
         self.replace_programs()?;
-        object::unpin_capacity(&maps, before, capacity);
+        object::unpin_others(&maps, capacity);
         Ok(())
     }
 }
@@ -164,50 +166,77 @@ fn place(
         }
     }
     sys::freeze(made.as_fd()).map_err(failed)?;
-    let aya_failed = KernelError::map("image");
-    let made = MapData::from_fd(made).map_err(aya_failed)?;
-    let pin = image_pin(maps, slot);
-    if pin.exists() {
-        fs::remove_file(&pin)
-            .map_err(|source| KernelError::Folder { path: pin.clone(), source })?;
+    let made = MapData::from_fd(made).map_err(KernelError::map("image"))?;
+    // Pinned beside and renamed: at no moment is the image of a slot without a
+    // pin, even when this program dies here.
+    let (pin, beside) = (image_pin(maps, slot), maps.join(format!("image_{slot}_new")));
+    let folder = |source| KernelError::Folder { path: beside.clone(), source };
+    if beside.exists() {
+        fs::remove_file(&beside).map_err(folder)?;
     }
-    made.pin(&pin).map_err(|source| KernelError::Pin { path: pin, source: source.into() })?;
-    let made: Array<MapData, u64> = Map::Array(made).try_into().map_err(aya_failed)?;
-    object::images(object)?.set(slot, &made, 0).map_err(aya_failed)
+    made.pin(&beside)
+        .map_err(|source| KernelError::Pin { path: beside.clone(), source: source.into() })?;
+    fs::rename(&beside, &pin).map_err(folder)?;
+    set(object, slot, made)
+}
+
+/// Puts the map of an image into a slot.
+fn set(object: &mut Ebpf, slot: u32, image: MapData) -> Result<(), KernelError> {
+    let failed = KernelError::map("image");
+    let image: Array<MapData, u64> = Map::Array(image).try_into().map_err(failed)?;
+    object::images(object)?.set(slot, &image, 0).map_err(failed)
 }
 
 fn image_pin(maps: &Path, slot: u32) -> std::path::PathBuf {
     maps.join(format!("image_{slot}"))
 }
 
-fn read_slot(
-    maps: &Path,
-    capacity: Capacity,
-    slot: u32,
-    words: usize,
-) -> Result<Vec<u32>, KernelError> {
-    let map = MapData::from_pin(image_pin(maps, slot)).map_err(KernelError::map("image"))?;
-    let memory =
-        Shared::map(map.fd().as_fd(), capacity.pairs, false).map_err(KernelError::map("image"))?;
-    Ok(memory.read(words))
+/// A pinned image map and how many pairs of words it has.
+fn open_slot(maps: &Path, slot: u32) -> Result<(MapData, u32), KernelError> {
+    let failed = KernelError::map("image");
+    let map = MapData::from_pin(image_pin(maps, slot)).map_err(failed)?;
+    let pairs = map.info().map_err(failed)?.max_entries();
+    Ok((map, pairs))
+}
+
+/// The words of a pinned image, as long as its header says, within its map.
+fn read_slot(maps: &Path, slot: u32) -> Result<Vec<u32>, KernelError> {
+    let (map, pairs) = open_slot(maps, slot)?;
+    let memory = Shared::map(map.fd().as_fd(), pairs, false).map_err(KernelError::map("image"))?;
+    let header = memory.read(image::HEADER_WORDS as usize);
+    Ok(memory.read(header.as_slice().word(image::AT_WORDS) as usize))
 }
 
 /// Finds the images that an earlier daemon has left. A damaged one is left
 /// alone: it is not offered, and its slot is used again.
-pub(super) fn adopt(maps: &Path, capacity: Capacity) -> Result<BTreeMap<u32, Slot>, KernelError> {
+pub(super) fn adopt(maps: &Path) -> Result<BTreeMap<u32, Slot>, KernelError> {
     let mut found = BTreeMap::new();
     for slot in 0..SLOTS {
         if !image_pin(maps, slot).exists() {
             continue;
         }
-        let header = read_slot(maps, capacity, slot, image::HEADER_WORDS as usize)?;
-        let length = header.as_slice().word(image::AT_WORDS) as usize;
-        let words = read_slot(maps, capacity, slot, length.max(image::HEADER_WORDS as usize))?;
+        let words = read_slot(maps, slot)?;
         if let Ok(known) = Slot::read(&words) {
             found.insert(slot, known);
         }
     }
     Ok(found)
+}
+
+/// Puts an adopted image back into its slot. The pin and the slot may differ
+/// when an earlier daemon died while it grew.
+pub(super) fn restore(
+    object: &mut Ebpf,
+    maps: &Path,
+    capacity: Capacity,
+    slot: u32,
+) -> Result<(), KernelError> {
+    let (map, pairs) = open_slot(maps, slot)?;
+    if pairs == capacity.pairs {
+        return set(object, slot, map);
+    }
+    let words = read_slot(maps, slot)?;
+    place(object, maps, capacity, slot, &words)
 }
 
 /// Ports that the rehearsal tries.

@@ -117,12 +117,23 @@ impl Kernel {
         });
         let purpose = purpose(&config);
         let enforcing = object::load(&maps, capacity, purpose)?;
-        let rehearsing = object::load(&maps, capacity, Purpose::Rehearse)?;
+        let mut rehearsing = object::load(&maps, capacity, Purpose::Rehearse)?;
+        object::unpin_others(&maps, capacity);
         let control =
             MapData::from_pin(maps.join("control")).map_err(KernelError::map("CONTROL"))?;
         let control =
             Shared::map(control.fd().as_fd(), 1, true).map_err(KernelError::map("CONTROL"))?;
-        let slots = images::adopt(&maps, capacity)?;
+        let slots = images::adopt(&maps)?;
+        // The new programs must find what is in force before they are used.
+        let word = ControlWord(control.cell(0).load(Ordering::Acquire));
+        if word.is_loaded() {
+            for slot in [word.in_force(0).slot, word.in_force(u64::MAX).slot] {
+                if !slots.contains_key(&slot) {
+                    return Err(KernelError::LostImage { slot });
+                }
+                images::restore(&mut rehearsing, &maps, capacity, slot)?;
+            }
+        }
         let mut kernel = Self {
             config,
             capacity,

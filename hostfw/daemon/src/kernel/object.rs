@@ -163,17 +163,17 @@ pub(super) fn images(
     ArrayOfMaps::try_from(map).map_err(KernelError::map("IMAGES"))
 }
 
-/// Removes the pins of a capacity that is no longer used.
-pub(super) fn unpin_capacity(maps: &Path, before: Capacity, now: Capacity) {
-    let mut old = Vec::new();
-    if before.pairs != now.pairs {
-        old.push(images_pin(maps, before));
-    }
-    if before.rules != now.rules {
-        old.push(hits_pin(maps, before));
-    }
-    for pin in old {
-        if let Err(error) = std::fs::remove_file(&pin) {
+/// Removes the pins of every other capacity: their programs are replaced.
+pub(super) fn unpin_others(maps: &Path, capacity: Capacity) {
+    let kept = [images_pin(maps, capacity), hits_pin(maps, capacity)];
+    let sized =
+        |name: &str| ["images_", "rule_hits_"].into_iter().any(|prefix| name.starts_with(prefix));
+    for entry in std::fs::read_dir(maps).into_iter().flatten().flatten() {
+        let pin = entry.path();
+        if entry.file_name().to_str().is_some_and(sized)
+            && !kept.contains(&pin)
+            && let Err(error) = std::fs::remove_file(&pin)
+        {
             tracing::warn!(pin = %pin.display(), %error, "an old map stays pinned");
         }
     }
