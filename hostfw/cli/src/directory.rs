@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use hostfw_api::IgnoredFile;
-use hostfw_policy::{Source, text::MAX_FILE_BYTES};
+use hostfw_policy::{FileName, Source, text::MAX_FILE_BYTES};
 
 /// What a directory holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Listing> {
     let mut listing = Listing { sources: Vec::new(), ignored: Vec::new() };
     for name in names {
         let shown = name.to_string_lossy().into_owned();
-        if is_temporary(&shown) {
+        if FileName::of(&shown) == FileName::Temporary {
             continue;
         }
         let file = path.join(&name);
@@ -65,7 +65,7 @@ fn read_file(path: &Path) -> anyhow::Result<Source> {
 }
 
 fn reason_to_ignore(name: &str, file: &Path) -> anyhow::Result<Option<&'static str>> {
-    if !is_read(name) {
+    if FileName::of(name) != FileName::Document {
         let is_folder = fs::metadata(file).is_ok_and(|metadata| metadata.is_dir());
         return Ok(Some(if is_folder { "a directory" } else { "not .yaml, .yml or .json" }));
     }
@@ -77,37 +77,4 @@ fn reason_to_ignore(name: &str, file: &Path) -> anyhow::Result<Option<&'static s
         "not a regular file"
     });
     Ok(why)
-}
-
-/// JSON is YAML, so one reader serves all three.
-fn is_read(name: &str) -> bool {
-    [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end))
-}
-
-/// What editors and copying tools leave for a moment, and hidden files.
-fn is_temporary(name: &str) -> bool {
-    name.starts_with('.')
-        || name.ends_with('~')
-        || [".swp", ".swx", ".tmp"].iter().any(|end| name.ends_with(end))
-        || name == "4913"
-        || (name.starts_with('#') && name.ends_with('#'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_of_editors_are_not_worth_a_word() {
-        for name in [".ssh.yaml.swp", ".hidden.yaml", "ssh.yaml~", "4913", "#ssh.yaml#", "a.tmp"] {
-            assert!(is_temporary(name), "{name}");
-        }
-        assert!(!is_temporary("ssh.yaml"));
-    }
-
-    #[test]
-    fn only_yaml_and_json_are_read() {
-        assert!(is_read("a.yaml") && is_read("a.yml") && is_read("a.json"));
-        assert!(!is_read("a.yaml.bak") && !is_read("README") && !is_read("a.YAML"));
-    }
 }

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use hostfw_policy::Complaint;
+use hostfw_policy::{Complaint, World, node_labels};
 
 use crate::{
     audit::AuditState,
@@ -116,7 +116,7 @@ impl Control {
         let ignored = self.policies.ignored().iter().chain(self.world.ignored()).cloned().collect();
         StatusReport {
             node: self.config.node_name(&self.hostname).to_owned(),
-            labels: self.config.node_labels.clone(),
+            labels: self.node_labels(),
             audit: self.audit.state(),
             generation: self.generation_report(),
             refused: self.refused(),
@@ -125,6 +125,16 @@ impl Control {
             links: self.links_report(),
             problems: self.problems(),
         }
+    }
+
+    /// What selectors see: with the world in use, or, before there is one, with
+    /// the configuration alone.
+    fn node_labels(&self) -> BTreeMap<String, String> {
+        let none = World::default();
+        let world = self.generations.inputs().map(|inputs| &inputs.world.parsed);
+        let links = self.links.as_deref().unwrap_or_default();
+        let node = self.config.this_node(&self.hostname, links);
+        node_labels(world.unwrap_or(&none), &node, &self.config.options)
     }
 
     pub(crate) fn rules(&self) -> RulesReport {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use hostfw_control::{Ignored, ReadFailure, Snapshot};
-use hostfw_policy::{Source, text::MAX_FILE_BYTES};
+use hostfw_policy::{FileName, Source, text::MAX_FILE_BYTES};
 
 /// Reads one file, whole.
 ///
@@ -67,7 +67,7 @@ impl Listing {
         for entry in fs::read_dir(&resolved).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if is_temporary(&name) {
+            if FileName::of(&name) == FileName::Temporary {
                 continue;
             }
             // Of the target, not of the link. One that leads nowhere fails
@@ -89,7 +89,7 @@ impl Listing {
         let mut snapshot = Snapshot::default();
         for entry in &self.entries {
             let path = format!("{}/{}", directory.trim_end_matches('/'), entry.name);
-            let why = if !is_policy_name(&entry.name) {
+            let why = if FileName::of(&entry.name) != FileName::Document {
                 "its name does not end in .yaml, .yml or .json"
             } else if !entry.is_file {
                 "it is no regular file"
@@ -111,19 +111,6 @@ fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-fn is_policy_name(name: &str) -> bool {
-    [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end))
-}
-
-/// What editors and copying tools leave for a moment; not worth a word.
-fn is_temporary(name: &str) -> bool {
-    name.starts_with('.')
-        || name.ends_with('~')
-        || [".swp", ".swx", ".tmp"].iter().any(|end| name.ends_with(end))
-        || name == "4913" // vim tries whether it can write
-        || (name.starts_with('#') && name.ends_with('#'))
 }
 
 fn failure(path: &str, error: &io::Error) -> ReadFailure {

@@ -147,12 +147,19 @@ pub(crate) fn known_addresses(
     known
 }
 
-/// The labels that `nodeSelector` sees of this node.
-pub(crate) fn own_labels(world: &World, node: &ThisNode, options: &Options) -> Labels {
+/// The labels of this node that policies can select: those of its Node object
+/// and those of its configuration, filtered where that is asked for.
+pub fn node_labels(world: &World, node: &ThisNode, options: &Options) -> BTreeMap<String, String> {
     let object = world.nodes.get(&node.name).map(|own| &own.labels);
-    let mut both: BTreeMap<String, String> = object.cloned().unwrap_or_default();
+    let mut both = object.cloned().unwrap_or_default();
     both.extend(node.labels.clone());
-    object_labels(&both, options).with(RESERVED, "host", "")
+    both.retain(|key, _| !options.cilium_labels || label::compatible(key));
+    both
+}
+
+/// The same with what is reserved: what `nodeSelector` is matched against.
+pub(crate) fn own_labels(world: &World, node: &ThisNode, options: &Options) -> Labels {
+    object_labels(&node_labels(world, node, options), options).with(RESERVED, "host", "")
 }
 
 fn claim(

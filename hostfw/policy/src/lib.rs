@@ -12,6 +12,7 @@
 
 pub mod complaint;
 pub mod fields;
+pub mod file_name;
 pub mod text;
 
 pub mod cidr;
@@ -45,6 +46,8 @@ pub use crate::{
     compiled::{Compiled, MatchingRules, PolicyStatus, Rule, RuleKind},
     complaint::{Complaint, Severity, Source},
     document::read_policies,
+    file_name::FileName,
+    identity::node_labels,
     lint::lint,
     node::{Enforcement, Options, ThisNode, Tunnel, TunnelKind},
     policy::Policy,
