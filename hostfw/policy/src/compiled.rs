@@ -44,7 +44,8 @@ pub struct Rule {
     pub kind: RuleKind,
     /// One line in the words of the policy.
     pub summary: String,
-    /// The same for the same words in the same policy, over reloads.
+    /// The same for the same words in the same policy, over reloads; equal rules
+    /// of one policy are told apart by their order.
     pub hash: u64,
 }
 

@@ -1,7 +1,7 @@
 //! Which rules concern this node, what they put in force, and how listings name
 //! them. It looks at node selectors only; peers and services come later.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use hostfw_datapath::{Direction, verdict::Answer};
 
@@ -78,6 +78,7 @@ pub(crate) fn select<'p>(
         };
         rules.push((listed, Cow::Owned(rule)));
     }
+    tell_apart(rules.iter_mut().map(|(rule, _)| &mut rule.hash));
     let force = |(any, denies): (bool, bool)| match options.enforcement {
         Enforcement::Default => Force {
             in_force: any,
@@ -109,6 +110,35 @@ fn hash(policy: &str, rule: &PolicyRule) -> u64 {
     fingerprint(fingerprint(rule.fingerprint, policy.as_bytes()), &list)
 }
 
+/// Gives the second and later of equal hashes one of their own, in order.
+fn tell_apart<'r>(hashes: impl Iterator<Item = &'r mut u64>) {
+    let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
+    for hash in hashes {
+        let before = seen.entry(*hash).or_default();
+        *before += 1;
+        if *before > 1 {
+            *hash = fingerprint(*hash, &before.to_le_bytes());
+        }
+    }
+}
+
 fn id(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_rules_are_told_apart_the_same_way_each_time() {
+        let apart = |mut hashes: [u64; 5]| {
+            tell_apart(hashes.iter_mut());
+            hashes
+        };
+        let [first, other, second, third, last] = apart([7, 8, 7, 7, 9]);
+        assert_eq!((first, other, last), (7, 8, 9));
+        assert!(second != third && ![first, other, last].contains(&second));
+        assert_eq!(apart([7, 7, 7, 1, 2])[..3], [first, second, third]);
+    }
 }
