@@ -20,7 +20,7 @@ use crate::{
     event::{Event, Request, Token},
     generation::{Adopted, Generation, Generations, Inputs},
     link::Link,
-    report::{Refused, Reply},
+    report::{GenerationReport, Refused, Reply},
     retry::Progress,
 };
 
@@ -196,6 +196,11 @@ impl Control {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// The generation in force, as far as it is known.
+    pub fn live(&self) -> Option<GenerationReport> {
+        self.generation_report()
     }
 
     /// The configuration that holds.

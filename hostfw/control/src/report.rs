@@ -213,7 +213,7 @@ impl Control {
         line
     }
 
-    fn generation_report(&self) -> Option<GenerationReport> {
+    pub(crate) fn generation_report(&self) -> Option<GenerationReport> {
         self.generations.live().map(|live| GenerationReport {
             number: live.number,
             slot: live.in_force.slot,

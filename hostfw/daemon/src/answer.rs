@@ -20,6 +20,7 @@ use crate::{
     denied::{Denied, Origin},
     effects::chain,
     shell::{Question, Shell},
+    tally::Tally,
 };
 
 /// Hands an answer to whoever asked; they may have left.
@@ -32,7 +33,7 @@ pub(crate) fn reply(shell: &Shell, question: Question, reply: &Reply) -> Answer 
     let kernel = &shell.kernel;
     match reply {
         Reply::Status(report) => json(&status(report, kernel, shell.started_ms)),
-        Reply::Rules(report) => json(&rules(report.generation.as_ref(), kernel)?),
+        Reply::Rules(report) => json(&rules(report.generation.as_ref(), kernel, &shell.tally)?),
         Reply::Links(report) => json(&said::LinksReport {
             links: devices(report, kernel),
             unfiltered: unfiltered(&report.unfiltered),
@@ -153,7 +154,12 @@ fn generation(live: &GenerationReport, kernel: &Kernel) -> Option<said::Generati
     })
 }
 
-fn rules(live: Option<&GenerationReport>, kernel: &Kernel) -> Result<said::RulesReport, String> {
+fn rules(
+    live: Option<&GenerationReport>,
+    kernel: &Kernel,
+    tally: &Tally,
+) -> Result<said::RulesReport, String> {
+    let now_unix_s = clock::unix_now_s();
     let hits = match live {
         Some(live) => kernel.rule_counts(live.slot).map_err(chain)?,
         None => Vec::new(),
@@ -161,7 +167,8 @@ fn rules(live: Option<&GenerationReport>, kernel: &Kernel) -> Result<said::Rules
     let known = live.and_then(|live| live.generation.as_ref());
     let rules = known.iter().flat_map(|generation| &generation.rules).map(|rule| {
         let hits = usize::try_from(rule.id).ok().and_then(|id| hits.get(id)).copied();
-        let Counts { packets, bytes, idle_s } = hits.unwrap_or_default();
+        let Counts { packets, bytes, idle_s } =
+            tally.with(rule.hash, hits.unwrap_or_default(), now_unix_s);
         said::RuleReport {
             id: rule.id,
             hash: format!("{:016x}", rule.hash),

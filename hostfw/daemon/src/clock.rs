@@ -27,6 +27,7 @@ pub(crate) fn from_unix_s(unix_s: u64) -> u64 {
     now_ms().saturating_sub(ago_s.saturating_mul(1_000))
 }
 
-fn unix_now_s() -> u64 {
+/// Seconds since 1970 UTC, now.
+pub(crate) fn unix_now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }

@@ -1,10 +1,10 @@
 //! The one place where something is done: each effect in its arm, with the
 //! event that answers it. Nothing is decided here.
 
-use hostfw_control::{Effect, Event, Layer};
+use hostfw_control::{Effect, Event, GenerationReport, Layer};
 use hostfw_datapath::packet;
 
-use crate::{answer, log, service, shell::Shell, sockets};
+use crate::{answer, clock, log, service, shell::Shell, sockets};
 
 impl Shell {
     /// Carries out an effect.
@@ -31,7 +31,15 @@ impl Shell {
                 let number = generation.number;
                 Some(Event::Loaded { number, result: result.map_err(chain) })
             }
-            Effect::Switch(word) => Some(Event::Switched(self.kernel.switch(word).map_err(chain))),
+            Effect::Switch(word) => {
+                let next = word.in_force(clock::now_ms()).slot;
+                let left = self.control.live().filter(|live| live.slot != next);
+                let result = self.kernel.switch(word);
+                if let (Ok(()), Some(left)) = (&result, left) {
+                    self.keep_counts(&left);
+                }
+                Some(Event::Switched(result.map_err(chain)))
+            }
             Effect::StoreGeneration { generation, since_ms } => {
                 self.denied.learn(&generation);
                 let result = self.state.store_generation(&generation, since_ms).map_err(chain);
@@ -54,6 +62,19 @@ impl Shell {
                 log::note(&note);
                 None
             }
+        }
+    }
+
+    /// Adds up what the generation that was left has counted. A failure costs
+    /// counts, never enforcement.
+    fn keep_counts(&mut self, left: &GenerationReport) {
+        let Some(generation) = &left.generation else { return };
+        let kept = self.kernel.rule_counts(left.slot).map_err(chain).and_then(|counts| {
+            self.tally.add(&generation.rules, &counts, clock::unix_now_s());
+            self.state.store_tally(&self.tally).map_err(chain)
+        });
+        if let Err(why) = kept {
+            tracing::warn!(why, "counts of rules are not kept");
         }
     }
 

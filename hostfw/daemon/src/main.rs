@@ -17,6 +17,7 @@ mod wireguard;
 
 mod denied;
 mod state;
+mod tally;
 
 mod clock;
 mod log;
@@ -114,6 +115,7 @@ fn enforce(
         kernel,
         records,
         denied,
+        tally: state.tally(),
         state,
         config_path: arguments.config.clone(),
         started_ms: now_ms,
@@ -137,8 +139,7 @@ fn cleanup(arguments: &Arguments) -> anyhow::Result<()> {
             Config::default()
         }
     };
-    let (kernel, _) = Kernel::open(kernel_config(&config))?;
-    kernel.cleanup()?;
+    Kernel::cleanup(&kernel_config(&config))?;
     Ok(())
 }
 

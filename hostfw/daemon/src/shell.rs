@@ -24,6 +24,7 @@ use crate::{
     denied::{Denied, Summary},
     files, links, service,
     state::State,
+    tally::Tally,
     watch,
 };
 
@@ -57,6 +58,7 @@ pub(crate) struct Shell {
     pub(crate) records: Events,
     pub(crate) denied: Denied,
     pub(crate) state: State,
+    pub(crate) tally: Tally,
     pub(crate) config_path: String,
     pub(crate) started_ms: u64,
     pub(crate) asked: BTreeMap<Token, (Question, oneshot::Sender<Answer>)>,

@@ -15,7 +15,7 @@ use hostfw_datapath::{Direction, image};
 use hostfw_policy::{PolicyStatus, Rule, RuleKind, text};
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
+use crate::{clock, tally::Tally};
 
 /// The directory of the state.
 #[derive(Clone, Debug)]
@@ -53,6 +53,23 @@ impl State {
         let file = AuditFile { version: VERSION, on, configured, since_unix_s };
         fs::create_dir_all(&self.root)?;
         write_whole(&path, &[&serde_json::to_vec(&file)?])
+    }
+
+    /// What rules counted in earlier generations.
+    pub(crate) fn tally(&self) -> Tally {
+        let file = fs::read(self.root.join(TALLY)).ok();
+        let file: Option<TallyFile> = file.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        file.filter(|file| file.version == VERSION).map(|file| file.rules).unwrap_or_default()
+    }
+
+    /// Keeps what rules have counted.
+    ///
+    /// # Errors
+    /// What the system said; the old file is unchanged.
+    pub(crate) fn store_tally(&self, rules: &Tally) -> io::Result<()> {
+        fs::create_dir_all(&self.root)?;
+        let file = TallyFile { version: VERSION, rules: rules.clone() };
+        write_whole(&self.root.join(TALLY), &[&serde_json::to_vec(&file)?])
     }
 
     /// The newest generation whose file is sound, and since when it was in
@@ -156,6 +173,12 @@ fn write_whole(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     fs::rename(&temporary, path)?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     File::open(directory)?.sync_all()
+}
+
+#[derive(Serialize, Deserialize)]
+struct TallyFile {
+    version: u32,
+    rules: Tally,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -266,6 +289,7 @@ impl From<StoredPolicy> for PolicyStatus {
 
 const VERSION: u32 = 1;
 const AUDIT: &str = "audit.json";
+const TALLY: &str = "counters.json";
 const GENERATIONS: &str = "generations";
 const ENDING: &str = ".generation";
 /// Generations on disk: the one in force and three to look back at.

@@ -232,3 +232,34 @@ fn audit_mode_set_at_run_time_outlives_the_daemon() {
     assert_eq!(firewall.hostfw(&["audit", "off"]).code, 0);
     assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent);
 }
+
+/// Counts of a rule go on over new generations and over the daemon's death.
+#[test]
+fn the_counts_of_a_rule_survive_reloads_and_restarts() {
+    let lab = lab!();
+    let (node, peer) = pair(&lab);
+    let _echo = Echo::start(&node, node_port(7));
+    let mut firewall = started(&node);
+    let packets = |firewall: &Firewall<'_>| {
+        let rules = firewall.rules().rules;
+        let rule = rules.iter().find(|rule| rule.summary.contains("TCP 7"));
+        rule.map(|rule| rule.packets).unwrap_or_else(|| panic!("no rule for port 7: {rules:?}"))
+    };
+    for _ in 0..3 {
+        assert_eq!(reaches(&peer, node_port(7), SECOND), Reach::Open);
+    }
+    let before = packets(&firewall);
+    assert!(before >= 3, "{before} packets counted");
+
+    let more = [open_port(10, "TCP"), open_port(7, "TCP")];
+    let more = policy("test", &format!("ingress:\n{}", more.concat()));
+    firewall.apply(|firewall| firewall.policy("test.yaml", &more));
+    assert!(packets(&firewall) >= before, "a new generation starts where the old one ended");
+
+    assert_eq!(reaches(&peer, node_port(7), SECOND), Reach::Open);
+    let reloaded = packets(&firewall);
+    assert!(reloaded > before, "{reloaded} after {before}");
+    firewall.kill();
+    firewall.start();
+    assert!(packets(&firewall) >= reloaded, "a restart forgets nothing");
+}

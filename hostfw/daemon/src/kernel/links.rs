@@ -362,6 +362,29 @@ pub(super) fn adopt(
     Ok(found)
 }
 
+/// Takes the programs off every device, by what the pins say.
+pub(super) fn remove_all(config: &KernelConfig) -> Result<(), KernelError> {
+    let dir = links_dir(config);
+    let mut first = Ok(());
+    for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+        let file = entry.file_name();
+        let outcome = match file.to_str().and_then(parse_pin) {
+            Some((_, _, PinKind::Link(_))) => remove(&entry.path()),
+            Some((ifindex, _, PinKind::Clsact)) => {
+                let name = sys::device_name(ifindex);
+                for direction in BOTH {
+                    // Dropping the value removes the filter, if it is there.
+                    drop(name.as_deref().and_then(|name| clsact_link(name, direction).ok()));
+                }
+                Ok(())
+            }
+            None => Ok(()),
+        };
+        first = first.and(outcome);
+    }
+    first
+}
+
 /// What a pin's name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PinKind {

@@ -196,26 +196,21 @@ impl Kernel {
     }
 
     /// Detaches everything and removes the pins: the host is open afterwards.
+    /// Needs no program and no sound state, so it works when nothing else does.
     ///
     /// # Errors
     /// The first thing that could not be removed; the rest was still tried.
-    pub fn cleanup(mut self) -> Result<(), KernelError> {
+    pub fn cleanup(config: &KernelConfig) -> Result<(), KernelError> {
+        links::remove_all(config)?;
         let mut first = Ok(());
-        let attached: Vec<u32> = self.links.keys().copied().collect();
-        for ifindex in attached {
-            let outcome = self.detach(ifindex);
-            if first.is_ok() {
-                first = outcome;
-            }
-        }
-        let dir = self.config.bpf_dir.clone();
-        drop(self);
-        for folder in [maps_dir(&dir), dir.join("links")] {
-            let outcome = fs::remove_dir_all(&folder)
-                .map_err(|source| KernelError::Folder { path: folder, source });
-            if first.is_ok() {
-                first = outcome;
-            }
+        for folder in [maps_dir(&config.bpf_dir), config.bpf_dir.join("links")] {
+            let outcome = match fs::remove_dir_all(&folder) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    Err(KernelError::Folder { path: folder, source })
+                }
+                Ok(()) | Err(_) => Ok(()),
+            };
+            first = first.and(outcome);
         }
         first
     }
