@@ -163,6 +163,20 @@ impl<'host> Firewall<'host> {
         self.process = Some(Process::start("hostfwd", self.host.folder(), &mut command));
     }
 
+    /// Runs the verb that opens the host, while no daemon runs.
+    ///
+    /// # Panics
+    /// When the daemon is running, or the verb fails.
+    #[track_caller]
+    pub fn cleanup(&self) {
+        assert!(self.process.is_none(), "no daemon holds the programs");
+        let mut command = self.host.command(binary("hostfwd"));
+        command.arg("--config").arg(&self.files.config).arg("--cleanup");
+        let output = command.output().expect("hostfwd runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "cleaning up ended with {}\n{said}", output.status);
+    }
+
     /// Kills the daemon with SIGKILL.
     ///
     /// # Panics

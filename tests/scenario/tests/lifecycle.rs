@@ -263,3 +263,24 @@ fn the_counts_of_a_rule_survive_reloads_and_restarts() {
     firewall.start();
     assert!(packets(&firewall) >= reloaded, "a restart forgets nothing");
 }
+
+/// Detaching is a verb of its own, and the only one.
+#[test]
+fn cleaning_up_opens_the_host_however_the_programs_are_attached() {
+    for attach in ["auto", "clsact"] {
+        let lab = lab!();
+        let (node, peer) = pair(&lab);
+        let _echo = Echo::start(&node, node_port(8));
+        let mut firewall = Firewall::new(&node);
+        firewall.configure(&format!("devices: {{attach: {attach}}}\n"));
+        firewall.policy("test.yaml", &some_ports());
+        firewall.start();
+        firewall.stop();
+        assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent, "{attach}: still there");
+        firewall.cleanup();
+        assert_eq!(reaches(&peer, node_port(8), SECOND), Reach::Open, "{attach}: gone");
+        firewall.cleanup();
+        firewall.start();
+        assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent, "{attach}: back");
+    }
+}
