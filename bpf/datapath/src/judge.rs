@@ -6,7 +6,7 @@ use crate::{
     flow::{FORWARDED, Table},
     icmp::{self, Kind},
     image::{self, CLASS, ELSEWHERE, LOCAL, NO_RULE, Question},
-    parse::{self, Depth, Fragment, Frame, Network, TCP_ACK, TCP_SYN, Upper, protocol},
+    parse::{self, Carried, Depth, Fragment, Network, TCP_ACK, TCP_SYN, Upper, protocol},
     tables::Opener,
     verdict::{Action, Answer, Report},
 };
@@ -78,12 +78,13 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         if !image::in_force(self.image, subject) {
             return unread(pass(Reason::NotEnforced));
         }
-        let network = match parse::frame(packet) {
-            Frame::V4(offset) => parse::v4(packet, offset),
-            Frame::V6(offset) => parse::v6(packet, offset),
-            Frame::NotIp => return unread(pass(Reason::NotIp)),
-            Frame::Tagged => return unread(pass(Reason::Tagged)),
-            Frame::Cut => None,
+        let frame = parse::frame(packet);
+        let network = match frame.carried {
+            Carried::V4 => parse::v4(packet, frame.offset),
+            Carried::V6 => parse::v6(packet, frame.offset),
+            Carried::NotIp => return unread(pass(Reason::NotIp)),
+            Carried::Tagged => return unread(pass(Reason::Tagged)),
+            Carried::Cut => None,
         };
         let Some(network) = network else { return unread(refuse(Reason::Malformed)) };
         let group = network.destination.is_group();
@@ -131,7 +132,10 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         let (index, answer, rule) =
             self.ask(Direction::Ingress, &network.source, upper.protocol, upper.port);
         if answer.allows() {
-            self.note_admitted(key, upper, kind);
+            let egress = image::subject(self.image, HOST, Direction::Egress);
+            if image::in_force(self.image, egress) {
+                self.note_admitted(key, upper, kind);
+            }
             return allowed(index, answer, rule, upper);
         }
         // Denied so far, unless it answers what this host has started.
@@ -264,27 +268,31 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             self.tables.opener(&key) != Opener::Nobody
         } else if matches!(icmp::kind(&inner), Kind::Ordinary | Kind::EchoReply) {
             // Our answer to a flow that policy admits: nothing is stored for it.
-            let Self { image, .. } = self;
-            image.answer(Direction::Ingress, &key.remote, key.protocol, key.local_port).allows()
+            self.may_receive(&key)
         } else {
             false
         };
         if live { Some(Reason::Related) } else { None }
     }
 
-    /// Keeps an admitted inbound flow while egress is in force, so that its
-    /// answers leave. TCP needs its first packet only: later ones heal from the
-    /// socket.
+    /// Keeps an inbound flow that is let in, so that its answers leave while
+    /// egress is in force, and so that they do not make it a flow of ours. TCP
+    /// needs its first packet only: later ones heal from the socket.
     #[inline(always)]
     fn note_admitted(&self, key: &FlowKey, upper: &Upper, kind: Kind) {
-        let egress = image::subject(self.image, HOST, Direction::Egress);
-        if !image::in_force(self.image, egress) {
-            return;
-        }
-        let first = upper.protocol != protocol::TCP || upper.tcp_flags & TCP_SYN != 0;
-        if first && matches!(kind, Kind::Ordinary | Kind::EchoRequest) {
+        let first =
+            upper.protocol != protocol::TCP || upper.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN;
+        if first
+            && matches!(kind, Kind::Ordinary | Kind::EchoRequest)
+            && !self.is_live(Table::Own, key)
+        {
             self.note(Table::Admitted, key, 0);
         }
+    }
+
+    #[inline(always)]
+    fn is_live(&self, table: Table, key: &FlowKey) -> bool {
+        self.tables.recall(table, key).is_live(key.protocol, self.tables.now_s())
     }
 
     #[inline(always)]
@@ -302,12 +310,13 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
 
     #[inline(always)]
     fn egress<P: Packet>(&self, packet: &P) -> Judged {
-        let network = match parse::frame(packet) {
-            Frame::V4(offset) => parse::v4(packet, offset),
-            Frame::V6(offset) => parse::v6(packet, offset),
-            Frame::NotIp => return unread(pass(Reason::NotIp)),
-            Frame::Tagged => return unread(pass(Reason::Tagged)),
-            Frame::Cut => None,
+        let frame = parse::frame(packet);
+        let network = match frame.carried {
+            Carried::V4 => parse::v4(packet, frame.offset),
+            Carried::V6 => parse::v6(packet, frame.offset),
+            Carried::NotIp => return unread(pass(Reason::NotIp)),
+            Carried::Tagged => return unread(pass(Reason::Tagged)),
+            Carried::Cut => None,
         };
         let subject = image::subject(self.image, HOST, Direction::Egress);
         let in_force = image::in_force(self.image, subject);
@@ -385,21 +394,24 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         let opens = match upper.protocol {
             protocol::TCP => upper.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN,
             protocol::ICMP | protocol::ICMPV6 => kind == Kind::EchoRequest,
-            _ => !self.is_admitted_anyway(key),
+            _ => !self.is_answer(key),
         };
         if opens {
             self.note(Table::Own, key, flags);
         }
     }
 
+    /// True when an outgoing packet answers an inbound flow that policy admits,
+    /// or that audit lets in.
     #[inline(always)]
-    fn is_admitted_anyway(&self, key: &FlowKey) -> bool {
+    fn is_answer(&self, key: &FlowKey) -> bool {
         let ingress = image::subject(self.image, HOST, Direction::Ingress);
         if !image::in_force(self.image, ingress) {
             return false;
         }
         let Self { image, .. } = self;
         image.answer(Direction::Ingress, &key.remote, key.protocol, key.local_port).allows()
+            || (self.audit && self.is_live(Table::Admitted, key))
     }
 
     /// True when an outgoing packet that egress policy denies answers an

@@ -378,6 +378,55 @@ fn frames_that_are_not_ip_pass_and_tagged_ones_are_left_to_their_device() {
 }
 
 #[test]
+fn tags_that_name_no_vlan_do_not_hide_a_packet() {
+    // The kernel strips any number of them; only the first is followed here.
+    let host = Host::new(true, false);
+    let plain = sketch::ethernet(ip(STRANGER), ip(OWN), tcp(1, 22, SYN));
+    let stacked = |second: u16| {
+        let mut frame = Vec::from(&plain[..12]);
+        frame.extend([0x81, 0x00, 0, 0, 0x81, 0x00]);
+        frame.extend(second.to_be_bytes());
+        frame.extend(&plain[12..]);
+        host.verdict(Direction::Ingress, &frame, Layer::Ethernet, false).reason
+    };
+    assert_eq!(stacked(0), Reason::Malformed);
+    assert_eq!(stacked(5), Reason::Tagged);
+}
+
+#[test]
+fn headers_in_the_padding_do_not_count() {
+    // RFC 8200 section 4.5: what the packet's own length leaves out is cut off
+    // before the fragments meet.
+    let host = Host::new(true, false);
+    let mut frame = sketch::ethernet(ip(FRIEND_V6), ip(OWN_V6), udp(1, 53));
+    frame[14 + 5] = 4;
+    let verdict = host.verdict(Direction::Ingress, &frame, Layer::Ethernet, false);
+    assert_eq!(verdict.reason, Reason::Rule, "ports lie inside");
+    frame[14 + 5] = 3;
+    let verdict = host.verdict(Direction::Ingress, &frame, Layer::Ethernet, false);
+    assert_eq!(verdict.reason, Reason::Malformed);
+    let mut frame = sketch::ethernet(ip(FRIEND), ip(OWN), tcp(1, 22, SYN));
+    frame[14 + 3] = 20 + 13;
+    let verdict = host.verdict(Direction::Ingress, &frame, Layer::Ethernet, false);
+    assert_eq!(verdict.reason, Reason::Malformed);
+    // Aggregated segments beyond 64 KiB say 0.
+    frame[14 + 3] = 0;
+    let verdict = host.verdict(Direction::Ingress, &frame, Layer::Ethernet, false);
+    assert_eq!(verdict.reason, Reason::Rule);
+}
+
+#[test]
+fn an_audited_flow_does_not_become_one_of_ours() {
+    let mut host = Host::new(true, false);
+    host.audit = true;
+    host.receives(STRANGER, udp(40_000, 53), (Action::Audit, Reason::DefaultDeny));
+    host.sends(STRANGER, udp(53, 40_000), OPEN);
+    host.receives(STRANGER, udp(40_000, 53), (Action::Audit, Reason::DefaultDeny));
+    host.audit = false;
+    host.receives(STRANGER, udp(40_000, 53), DENIED);
+}
+
+#[test]
 fn transit_is_not_judged_and_unknown_addresses_are_asked_for() {
     // A1.3, A14 T17.
     let mut host = Host::new(true, true);

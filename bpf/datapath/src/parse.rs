@@ -48,17 +48,35 @@ pub const MAX_QUOTE_OFFSET: u32 = MAX_OFFSET - 64;
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Frame {
-    /// An IPv4 header at this offset.
-    V4(u32),
-    /// An IPv6 header at this offset.
-    V6(u32),
+#[repr(u32)]
+pub enum Carried {
+    /// An IPv4 header.
+    V4 = 0,
+    /// An IPv6 header.
+    V6 = 1,
     /// Something else: not for a host policy to judge.
-    NotIp,
+    NotIp = 2,
     /// A frame of a VLAN: its own device judges it.
-    Tagged,
+    Tagged = 3,
     /// Too short for its own headers.
-    Cut,
+    Cut = 4,
+}
+
+/// What a frame carries, and where. Every field always has a value: the
+/// kernel's verifier refuses to keep a number that may have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// What.
+    pub carried: Carried,
+    /// Offset of the IP header in bytes; 0 where there is none.
+    pub offset: u32,
+}
+
+impl Frame {
+    #[inline(always)]
+    const fn new(carried: Carried, offset: u32) -> Self {
+        Self { carried, offset }
+    }
 }
 
 /// Looks below the IP header.
@@ -66,22 +84,23 @@ pub enum Frame {
 pub fn frame<P: Packet>(packet: &P) -> Frame {
     let facts = packet.facts();
     if facts.vlan != 0 {
-        return Frame::Tagged;
+        return Frame::new(Carried::Tagged, 0);
     }
     if matches!(facts.layer, Layer::Ip) {
-        return match packet.read::<u8>(0) {
-            Some(byte) if byte >> 4 == 4 => Frame::V4(0),
-            Some(byte) if byte >> 4 == 6 => Frame::V6(0),
-            Some(_) => Frame::NotIp,
-            None => Frame::Cut,
+        let Some(byte) = packet.read::<u8>(0) else { return Frame::new(Carried::Cut, 0) };
+        let carried = match byte >> 4 {
+            4 => Carried::V4,
+            6 => Carried::V6,
+            _ => Carried::NotIp,
         };
+        return Frame::new(carried, 0);
     }
-    let Some(outer) = packet.read::<Be16>(12) else { return Frame::Cut };
+    let Some(outer) = packet.read::<Be16>(12) else { return Frame::new(Carried::Cut, 0) };
     match outer.host() {
-        ETHERTYPE_V4 => Frame::V4(14),
-        ETHERTYPE_V6 => Frame::V6(14),
+        ETHERTYPE_V4 => Frame::new(Carried::V4, 14),
+        ETHERTYPE_V6 => Frame::new(Carried::V6, 14),
         ETHERTYPE_VLAN | ETHERTYPE_QINQ => tagged(packet),
-        _ => Frame::NotIp,
+        _ => Frame::new(Carried::NotIp, 0),
     }
 }
 
@@ -91,16 +110,21 @@ pub fn frame<P: Packet>(packet: &P) -> Frame {
 #[inline(always)]
 fn tagged<P: Packet>(packet: &P) -> Frame {
     let (Some(tag), Some(inner)) = (packet.read::<Be16>(14), packet.read::<Be16>(16)) else {
-        return Frame::Cut;
+        return Frame::new(Carried::Cut, 0);
     };
     if tag.host() & 0x0fff != 0 {
-        return Frame::Tagged;
+        return Frame::new(Carried::Tagged, 0);
     }
     match inner.host() {
-        ETHERTYPE_V4 => Frame::V4(18),
-        ETHERTYPE_V6 => Frame::V6(18),
-        ETHERTYPE_VLAN | ETHERTYPE_QINQ => Frame::Tagged,
-        _ => Frame::NotIp,
+        ETHERTYPE_V4 => Frame::new(Carried::V4, 18),
+        ETHERTYPE_V6 => Frame::new(Carried::V6, 18),
+        // The kernel strips every tag with id 0 and would deliver the packet
+        // here; only one that names a VLAN belongs to another device.
+        ETHERTYPE_VLAN | ETHERTYPE_QINQ => match packet.read::<Be16>(18) {
+            Some(second) if second.host() & 0x0fff != 0 => Frame::new(Carried::Tagged, 0),
+            Some(_) | None => Frame::new(Carried::Cut, 0),
+        },
+        _ => Frame::new(Carried::NotIp, 0),
     }
 }
 
@@ -147,21 +171,29 @@ pub struct Network {
     pub fragment: u16,
     /// Offset of what follows this header, in bytes from the packet's start.
     pub after: u32,
+    /// Offset of the end of the packet by its own length, at most [`NO_END`]:
+    /// what stands behind is padding, which the kernel cuts off.
+    pub end: u32,
     /// True for IPv6.
     pub v6: bool,
 }
+
+/// End of a packet that is longer than anything that is read, or whose length
+/// stands elsewhere (jumbograms, aggregated segments).
+pub const NO_END: u32 = 0x7ff;
 
 /// Reads the IPv4 header at an offset.
 #[inline(always)]
 pub fn v4<P: Packet>(packet: &P, offset: u32) -> Option<Network> {
     let header = packet.read::<V4Header>(offset)?;
     let length = u32::from(header.version_length & 0xf) * 4;
-    if header.version_length >> 4 != 4
-        || length < 20
-        || u32::from(header.total_length.host()) < length
-    {
+    let total = u32::from(header.total_length.host());
+    // Length 0 marks segments that the kernel has aggregated beyond 64 KiB
+    // (Linux 6.3); it drops any other packet that says so.
+    if header.version_length >> 4 != 4 || length < 20 || (total < length && total != 0) {
         return None;
     }
+    let end = if total == 0 { NO_END } else { offset.wrapping_add(total).min(NO_END) };
     Some(Network {
         source: Address::v4(header.source.host()),
         destination: Address::v4(header.destination.host()),
@@ -169,6 +201,7 @@ pub fn v4<P: Packet>(packet: &P, offset: u32) -> Option<Network> {
         hop_limit: header.time_to_live,
         fragment: header.fragment.host(),
         after: offset.wrapping_add(length),
+        end,
         v6: false,
     })
 }
@@ -186,6 +219,11 @@ pub fn v6<P: Packet>(packet: &P, offset: u32) -> Option<Network> {
     if source.is_v4() || destination.is_v4() {
         return None;
     }
+    let payload = u32::from(header.payload_length.host());
+    // RFC 2675: the length of a jumbogram stands in a hop-by-hop option.
+    let is_jumbo = payload == 0 && header.next_header == protocol::HOP_BY_HOP;
+    let end =
+        if is_jumbo { NO_END } else { offset.wrapping_add(40).wrapping_add(payload).min(NO_END) };
     Some(Network {
         source,
         destination,
@@ -193,6 +231,7 @@ pub fn v6<P: Packet>(packet: &P, offset: u32) -> Option<Network> {
         hop_limit: header.hop_limit,
         fragment: 0,
         after: offset.wrapping_add(40),
+        end,
         v6: true,
     })
 }
@@ -250,6 +289,8 @@ pub struct Start {
     pub fragment: u16,
     /// See [`Network::after`]; below 1,024.
     pub after: u32,
+    /// See [`Network::end`].
+    pub end: u32,
     /// See [`Network::v6`].
     pub v6: bool,
     /// How much there is.
@@ -260,8 +301,8 @@ impl Network {
     /// Where this header's upper layer begins.
     #[inline(always)]
     pub const fn start(&self, depth: Depth) -> Start {
-        let Self { next, fragment, after, v6, .. } = *self;
-        Start { next, fragment, after, v6, depth }
+        let Self { next, fragment, after, end, v6, .. } = *self;
+        Start { next, fragment, after, end, v6, depth }
     }
 }
 
@@ -276,7 +317,7 @@ mod word {
     const REFUSED: u64 = 1 << 63;
 
     impl Start {
-        /// offset 10, next 8, fragment 16, v6 1, quoted 1.
+        /// offset 10, next 8, fragment 16, v6 1, quoted 1, end 11.
         #[inline(always)]
         pub const fn to_word(self) -> u64 {
             (self.after & 0x3ff) as u64
@@ -284,6 +325,7 @@ mod word {
                 | (self.fragment as u64) << 18
                 | (self.v6 as u64) << 34
                 | (matches!(self.depth, Depth::Quoted) as u64) << 35
+                | ((self.end & 0x7ff) as u64) << 36
         }
 
         /// The inverse.
@@ -293,6 +335,7 @@ mod word {
                 after: (word & 0x3ff) as u32,
                 next: (word >> 10) as u8,
                 fragment: (word >> 18) as u16,
+                end: ((word >> 36) & 0x7ff) as u32,
                 v6: word & (1 << 34) != 0,
                 depth: if word & (1 << 35) != 0 { Depth::Quoted } else { Depth::Packet },
             }
@@ -350,10 +393,10 @@ mod word {
         proptest! {
             #[test]
             fn a_start_survives_its_word(
-                next: u8, fragment: u16, after in 0u32..1024, v6: bool, quoted: bool,
+                next: u8, fragment: u16, after in 0u32..1024, end in 0u32..2048, v6: bool, quoted: bool,
             ) {
                 let depth = if quoted { Depth::Quoted } else { Depth::Packet };
-                let start = Start { next, fragment, after, v6, depth };
+                let start = Start { next, fragment, after, end, v6, depth };
                 prop_assert_eq!(Start::from_word(start.to_word()), start);
             }
 
@@ -376,6 +419,16 @@ mod word {
     }
 }
 
+/// Reads a header that lies wholly before the packet's own end.
+#[inline(always)]
+fn inside<P: Packet, H: FromBytes + Copy>(packet: &P, offset: u32, end: u32) -> Option<H> {
+    let size = u32::try_from(size_of::<H>()).unwrap_or(u32::MAX);
+    if offset.saturating_add(size) > end {
+        return None;
+    }
+    packet.read::<H>(offset)
+}
+
 /// Follows extension headers and reads ports, flags or the ICMP type.
 ///
 /// # Errors
@@ -392,7 +445,7 @@ pub fn upper<P: Packet>(packet: &P, start: Start) -> Result<Upper, Reason> {
         loop {
             match protocol {
                 protocol::HOP_BY_HOP | protocol::DESTINATION | protocol::ROUTING => {
-                    let Some(head) = packet.read::<[u8; 4]>(offset) else {
+                    let Some(head) = inside::<_, [u8; 4]>(packet, offset, start.end) else {
                         return Err(Reason::Malformed);
                     };
                     // RFC 5095: type 0 lets a sender bounce traffic.
@@ -403,7 +456,7 @@ pub fn upper<P: Packet>(packet: &P, start: Start) -> Result<Upper, Reason> {
                     offset = offset.wrapping_add((u32::from(head[1]) + 1) * 8);
                 }
                 protocol::AUTHENTICATION => {
-                    let Some(head) = packet.read::<[u8; 2]>(offset) else {
+                    let Some(head) = inside::<_, [u8; 2]>(packet, offset, start.end) else {
                         return Err(Reason::Malformed);
                     };
                     protocol = head[0];
@@ -411,7 +464,7 @@ pub fn upper<P: Packet>(packet: &P, start: Start) -> Result<Upper, Reason> {
                     offset = offset.wrapping_add((u32::from(head[1]) + 2) * 4);
                 }
                 protocol::FRAGMENT => {
-                    let Some(head) = packet.read::<[Be16; 2]>(offset) else {
+                    let Some(head) = inside::<_, [Be16; 2]>(packet, offset, start.end) else {
                         return Err(Reason::Malformed);
                     };
                     protocol = u8::try_from(head[0].host() >> 8).unwrap_or(0);
@@ -449,20 +502,21 @@ pub fn upper<P: Packet>(packet: &P, start: Start) -> Result<Upper, Reason> {
     }
     match protocol {
         protocol::TCP | protocol::UDP | protocol::SCTP => {
-            let Some(ports) = packet.read::<[Be16; 2]>(offset) else {
+            let Some(ports) = inside::<_, [Be16; 2]>(packet, offset, start.end) else {
                 return Err(Reason::Malformed);
             };
             upper.source_port = ports[0].host();
             upper.port = ports[1].host();
             if protocol == protocol::TCP && matches!(start.depth, Depth::Packet) {
-                let Some(flags) = packet.read::<u8>(offset.wrapping_add(13)) else {
+                let Some(flags) = inside::<_, u8>(packet, offset.wrapping_add(13), start.end)
+                else {
                     return Err(Reason::Malformed);
                 };
                 upper.tcp_flags = flags;
             }
         }
         protocol::ICMP | protocol::ICMPV6 => {
-            let Some(head) = packet.read::<[Be16; 4]>(offset) else {
+            let Some(head) = inside::<_, [Be16; 4]>(packet, offset, start.end) else {
                 return Err(Reason::Malformed);
             };
             upper.port = head[0].host() >> 8;

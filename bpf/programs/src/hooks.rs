@@ -25,8 +25,9 @@ const NEXT: i32 = -1;
 /// `TCX_DROP` and `TC_ACT_SHOT`.
 const DROP: i32 = 2;
 
-/// Headers of a plain packet lie within this many bytes.
-const PLAIN_BYTES: u32 = 128;
+/// Headers of a packet without extension headers lie within this many bytes,
+/// and so do those of one that it quotes.
+const PLAIN_BYTES: u32 = 192;
 
 #[classifier]
 pub(crate) fn hostfw_in_eth(context: TcContext) -> i32 {
@@ -63,12 +64,12 @@ fn run(context: TcContext, direction: Direction, layer: Layer) -> i32 {
         return NEXT;
     };
     let Some(image) = Generation::of(applied.slot) else {
-        count_reason(direction, Reason::NoPolicy, skb.length());
-        return NEXT;
+        // In force and not there (host-behaviour clause A3.2): never open.
+        count_reason(direction, Reason::BrokenImage, skb.length());
+        return DROP;
     };
     let host = Host { skb };
-    let linear = skb.linear();
-    if linear < PLAIN_BYTES && linear < skb.length() {
+    if skb.linear() < PLAIN_BYTES.min(skb.length()) {
         skb.pull(PLAIN_BYTES);
     }
     let mut pulled = false;
