@@ -1,7 +1,7 @@
 //! The connection tables from outside: listing them, and filling in what was
 //! opened before the programs ran.
 
-use std::{net::IpAddr, os::fd::AsFd, path::Path};
+use std::{collections::BTreeSet, net::IpAddr, os::fd::AsFd, path::Path};
 
 use aya::maps::{HashMap, Map, MapData};
 use hostfw_datapath::{
@@ -107,13 +107,21 @@ impl Kernel {
         let mut own = open_table(&maps, Table::Own)?;
         let now_s = Ticks::now().seconds();
         let mut noted = 0;
+        // Whoever is connected at a port that also listens was let in: such a
+        // port is no proof of anything that this host has opened.
+        let listening: BTreeSet<u16> = sockets
+            .iter()
+            .filter(|socket| socket.state == SocketState::Listening)
+            .map(|socket| socket.local_port)
+            .collect();
         for socket in sockets {
             let base = match socket.protocol {
                 protocol::TCP => 0,
                 protocol::UDP => 65_536,
                 _ => continue,
             };
-            if socket.state == SocketState::Listening {
+            let serves = socket.protocol == protocol::TCP && listening.contains(&socket.local_port);
+            if serves || socket.state == SocketState::Listening {
                 continue;
             }
             opened.mark(base + usize::from(socket.local_port));

@@ -86,6 +86,10 @@ impl Kernel {
         if capacity != self.capacity {
             self.grow(capacity)?;
         }
+        // Programs that lag behind would not see what is loaded now.
+        if self.links_lag {
+            self.replace_programs()?;
+        }
         let index = self.idle_slot();
         self.slots.remove(&index);
         let maps = maps_dir(&self.config.bpf_dir);
@@ -141,6 +145,7 @@ impl Kernel {
         self.capacity = capacity;
         self.enforcing = enforcing;
         self.rehearsing = rehearsing;
+        self.links_lag = true;
         self.replace_programs()?;
         object::unpin_others(&maps, capacity);
         Ok(())

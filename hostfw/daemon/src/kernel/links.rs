@@ -157,8 +157,8 @@ impl Kernel {
         let program = object::program(&mut self.enforcing, object::name(direction, layer))?;
         let failed = |source| attach_error(name, direction, How::Tcx, source);
         if pin.exists() {
-            if update(program, &pin, ifindex).is_ok() {
-                return Ok(());
+            if is_attached(&pin, ifindex)? {
+                return update(program, &pin);
             }
             remove(&pin)?;
         }
@@ -300,17 +300,31 @@ impl Kernel {
         Hook { program, position: None }
     }
 
-    /// Puts the programs of `enforcing` on every link.
+    /// Puts the programs of `enforcing` on every link. A device that has gone is
+    /// forgotten; one that refuses stops nobody else, and is tried again before
+    /// anything new is loaded.
+    ///
+    /// # Errors
+    /// The first device that refused.
     pub(super) fn replace_programs(&mut self) -> Result<(), KernelError> {
-        for (ifindex, Links { name, layer, how }) in self.links.clone() {
+        let mut first = Ok(());
+        for (ifindex, Links { layer, how, .. }) in self.links.clone() {
             for direction in BOTH {
-                match how {
-                    How::Tcx => self.attach_tcx(ifindex, &name, layer, direction)?,
-                    How::Clsact => self.attach_clsact(ifindex, &name, layer, direction)?,
+                let Some(name) = sys::device_name(ifindex) else { break };
+                let outcome = match how {
+                    How::Tcx => self.attach_tcx(ifindex, &name, layer, direction),
+                    How::Clsact => self.attach_clsact(ifindex, &name, layer, direction),
+                };
+                if sys::device_name(ifindex).is_some() {
+                    first = first.and(outcome);
                 }
             }
+            if sys::device_name(ifindex).is_none() {
+                self.detach(ifindex)?;
+            }
         }
-        Ok(())
+        self.links_lag = first.is_err();
+        first
     }
 
     fn link_pin(&self, ifindex: u32, layer: Layer, direction: Direction) -> PathBuf {
@@ -344,11 +358,12 @@ pub(super) fn adopt(
             PinKind::Clsact => How::Clsact,
             PinKind::Link(direction) => {
                 let program = object::program(enforcing, object::name(direction, layer))?;
-                if let Err(error) = update(program, &entry.path(), ifindex) {
-                    tracing::warn!(ifindex, %error, "a link was left without its device");
+                if !is_attached(&entry.path(), ifindex)? {
+                    tracing::info!(ifindex, "a link has lost its device");
                     remove(&entry.path())?;
                     continue;
                 }
+                update(program, &entry.path())?;
                 How::Tcx
             }
         };
@@ -427,13 +442,26 @@ const fn attach_type(direction: Direction) -> TcAttachType {
     }
 }
 
+/// True while a pinned link is on its device. An error is no answer: a link
+/// that cannot be asked is left alone.
+fn is_attached(pin: &Path, ifindex: u32) -> Result<bool, KernelError> {
+    let target = sys::link_target(pin)
+        .map_err(|source| KernelError::Folder { path: pin.to_owned(), source })?;
+    Ok(target.ifindex == ifindex)
+}
+
 /// Exchanges the program behind a pinned link, in one step. The library's value
 /// of the old link is only a descriptor: the pin keeps the link.
-fn update(program: &mut SchedClassifier, pin: &Path, ifindex: u32) -> anyhow::Result<()> {
-    anyhow::ensure!(sys::link_target(pin)?.ifindex == ifindex, "its device has gone");
-    let link: SchedClassifierLink = FdLink::from(PinnedLink::from_pin(pin)?).try_into()?;
-    let id = program.attach_to_link(link)?;
-    drop(program.take_link(id)?);
+fn update(program: &mut SchedClassifier, pin: &Path) -> Result<(), KernelError> {
+    let failed = |source: LinkError| KernelError::Link {
+        device: pin.display().to_string(),
+        source: source.into(),
+    };
+    let link = FdLink::from(PinnedLink::from_pin(pin).map_err(failed)?);
+    let link: SchedClassifierLink = link.try_into().map_err(failed)?;
+    let updated = KernelError::program("hostfw");
+    let id = program.attach_to_link(link).map_err(updated)?;
+    drop(program.take_link(id).map_err(updated)?);
     Ok(())
 }
 

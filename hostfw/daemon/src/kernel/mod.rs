@@ -94,6 +94,8 @@ pub struct Kernel {
     control: Shared,
     slots: BTreeMap<u32, Slot>,
     links: BTreeMap<u32, links::Links>,
+    /// Programs were loaded that are not on every link yet.
+    links_lag: bool,
 }
 
 impl Kernel {
@@ -106,6 +108,7 @@ impl Kernel {
     pub fn open(config: KernelConfig) -> Result<(Self, Adopted), KernelError> {
         let maps = maps_dir(&config.bpf_dir);
         error::check_bpf_folder(&config.bpf_dir)?;
+        sys::lift_memory_limit();
         for dir in [maps.as_path(), &config.bpf_dir.join("links")] {
             fs::create_dir_all(dir)
                 .map_err(|source| KernelError::Folder { path: dir.to_owned(), source })?;
@@ -142,6 +145,7 @@ impl Kernel {
             control,
             slots,
             links: BTreeMap::new(),
+            links_lag: false,
         };
         kernel.links = links::adopt(&mut kernel.enforcing, &kernel.config)?;
         let adopted = Adopted { control: kernel.control_word(), slots: kernel.slots.clone() };

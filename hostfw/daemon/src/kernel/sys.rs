@@ -254,6 +254,17 @@ impl Drop for Shared {
     }
 }
 
+/// Lifts the limit on locked memory, which counts maps before Linux 5.11. Where
+/// that is not allowed the limit that was given may still be enough.
+pub(super) fn lift_memory_limit() {
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: a live limit; the call changes nothing else.
+    let failed = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) } != 0;
+    if failed {
+        tracing::debug!("the limit on locked memory stays as it was given");
+    }
+}
+
 /// Kernel ticks a second: the coarse clock steps once a tick.
 pub(super) fn ticks_per_s() -> u32 {
     let mut step = libc::timespec { tv_sec: 0, tv_nsec: 0 };
