@@ -25,6 +25,9 @@ const NEXT: i32 = -1;
 /// `TCX_DROP` and `TC_ACT_SHOT`.
 const DROP: i32 = 2;
 
+/// No header is read beyond.
+const ALL_BYTES: u32 = MAX_OFFSET + 64;
+
 /// Headers of a packet without extension headers lie within this many bytes,
 /// and so do those of one that it quotes.
 const PLAIN_BYTES: u32 = 192;
@@ -69,19 +72,19 @@ fn run(context: TcContext, direction: Direction, layer: Layer) -> i32 {
         return DROP;
     };
     let host = Host { skb };
-    if skb.linear() < PLAIN_BYTES.min(skb.length()) {
-        skb.pull(PLAIN_BYTES);
-    }
-    let mut pulled = false;
+    // A long chain of headers may lie outside what can be read directly; then,
+    // and only then, all that may be read is made readable.
+    let mut readable = PLAIN_BYTES;
     let judged = loop {
+        if skb.linear() < readable.min(skb.length()) {
+            skb.pull(readable);
+        }
         let judged = judge::judge(direction, &skb, &image, &host, applied.audit);
-        // A long chain of headers may lie outside what can be read directly.
         let cut = matches!(judged.verdict.reason, Reason::Malformed);
-        if pulled || !cut || skb.linear() >= skb.length() {
+        if !cut || readable == ALL_BYTES || skb.linear() >= skb.length() {
             break judged;
         }
-        skb.pull(MAX_OFFSET + 64);
-        pulled = true;
+        readable = ALL_BYTES;
     };
     if maps::mode() & REHEARSE == 0 {
         count_reason(direction, judged.verdict.reason, skb.length());
