@@ -24,7 +24,8 @@ pub struct RuleReport {
     /// Dense from 0; valid for this generation only.
     pub id: u32,
     /// 16 hexadecimal digits that stay the same over reloads as long as the
-    /// text of the rule and the name of its policy do.
+    /// text of the rule and the name of its policy do. Equal rules of one
+    /// policy are told apart by their order.
     pub hash: String,
     /// Name of the policy.
     pub policy: String,
@@ -38,7 +39,7 @@ pub struct RuleReport {
     pub kind: RuleKind,
     /// The rule on one line, in the words of the policy.
     pub summary: String,
-    /// Packets that this rule decided.
+    /// Packets that this rule decided, in earlier generations too.
     pub packets: u64,
     /// Bytes of these packets.
     pub bytes: u64,

@@ -373,6 +373,46 @@ fn a_reload_answers_when_its_result_is_in_force() {
 }
 
 #[test]
+fn a_reload_by_signal_shows_what_it_refused() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.script();
+    stand.world.policies = Some(Ok(snapshot(&[SSH, BROKEN])));
+    stand.event(Event::Reload);
+    let script = stand.script();
+    assert!(script.contains("notify reloading"), "{script}");
+    let line = "enforcing, generation 1, 1 of 1 devices filtered, newest files refused";
+    assert!(script.ends_with(&format!("notify ready: {line}")), "{script}");
+    let refused = stand.status().refused.expect("refused at once");
+    assert_eq!(refused.complaints[0].path, "policies.d/1.yaml");
+
+    // What the watch has refused before stays refused when it is read again.
+    stand.pass(1_000);
+    stand.event(Event::Reload);
+    assert!(stand.script().ends_with(&format!("notify ready: {line}")));
+    assert_eq!(stand.status().refused, Some(refused));
+    assert_eq!(stand.in_force(), Some((1, false)));
+}
+
+#[test]
+fn the_labels_of_the_status_are_those_that_selectors_see() {
+    const NODE: &str =
+        "apiVersion: v1\nkind: Node\nmetadata: {name: node-1, labels: {zone: a, tier: back}}\n";
+    let mut stand = Stand::start(World::default(), 1_000);
+    stand.event(Event::Config(Ok(config("node: {labels: {role: edge, tier: front}}\n"))));
+    assert_eq!(labels(&mut stand), "role=edge tier=front");
+    stand.event(Event::Links(Ok(vec![loopback(), eth0()])));
+    stand.event(Event::World(Ok(snapshot(&[NODE]))));
+    stand.files(&[SSH]);
+    assert_eq!(labels(&mut stand), "role=edge tier=front zone=a");
+}
+
+fn labels(stand: &mut Stand) -> String {
+    let labels = stand.status().labels;
+    let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    labels.join(" ")
+}
+
+#[test]
 fn a_broken_configuration_keeps_the_old_one() {
     let mut stand = Stand::started(&[SSH]);
     stand.event(Event::Config(Ok(config("audit: true\ncolour: red\n"))));

@@ -1,10 +1,13 @@
 //! The one place where something is done: each effect in its arm, with the
 //! event that answers it. Nothing is decided here.
 
-use hostfw_control::{Effect, Event, GenerationReport, Layer};
+use std::sync::Arc;
+
+use hostfw_control::{Effect, Event, Generation, Layer};
+use hostfw_daemon::kernel::Counts;
 use hostfw_datapath::packet;
 
-use crate::{answer, clock, log, service, shell::Shell, sockets};
+use crate::{answer, clock, log, service, shell::Shell, sockets, tally};
 
 impl Shell {
     /// Carries out an effect.
@@ -27,16 +30,28 @@ impl Shell {
             Effect::Seed => Some(Event::Seeded(self.seed())),
             Effect::Load(generation) => {
                 self.denied.learn(&generation);
+                let before = self.counted();
                 let result = self.kernel.load(&generation.words, &generation.addresses);
+                // Room for more rules than ever comes with new counters, for
+                // the generation in force too.
+                if let (Some(before), Some(after)) = (before, self.counted())
+                    && tally::began_anew(&before.1, &after.1)
+                {
+                    self.keep_counts(&before);
+                }
                 let number = generation.number;
                 Some(Event::Loaded { number, result: result.map_err(chain) })
             }
             Effect::Switch(word) => {
                 let next = word.in_force(clock::now_ms()).slot;
-                let left = self.control.live().filter(|live| live.slot != next);
+                let leaves = self.control.live().is_some_and(|live| live.slot != next);
                 let result = self.kernel.switch(word);
-                if let (Ok(()), Some(left)) = (&result, left) {
-                    self.keep_counts(&left);
+                // Read after the switch, when nothing is added any more.
+                if result.is_ok()
+                    && leaves
+                    && let Some(counted) = self.counted()
+                {
+                    self.keep_counts(&counted);
                 }
                 Some(Event::Switched(result.map_err(chain)))
             }
@@ -65,16 +80,30 @@ impl Shell {
         }
     }
 
-    /// Adds up what the generation that was left has counted. A failure costs
+    /// What the generation that `control` holds for live has counted, as far as
+    /// its rules are known.
+    fn counted(&self) -> Option<Counted> {
+        let live = self.control.live()?;
+        let generation = live.generation?;
+        match self.kernel.rule_counts(live.slot) {
+            Ok(counts) => Some((generation, counts)),
+            Err(error) => {
+                tracing::warn!(why = chain(error), "counts of rules are not kept");
+                None
+            }
+        }
+    }
+
+    fn keep_counts(&mut self, (generation, counts): &Counted) {
+        self.tally.add(&generation.rules, counts, clock::unix_now_s());
+        self.store_tally();
+    }
+
+    /// Keeps what earlier generations have counted on disk. A failure costs
     /// counts, never enforcement.
-    fn keep_counts(&mut self, left: &GenerationReport) {
-        let Some(generation) = &left.generation else { return };
-        let kept = self.kernel.rule_counts(left.slot).map_err(chain).and_then(|counts| {
-            self.tally.add(&generation.rules, &counts, clock::unix_now_s());
-            self.state.store_tally(&self.tally).map_err(chain)
-        });
-        if let Err(why) = kept {
-            tracing::warn!(why, "counts of rules are not kept");
+    pub(crate) fn store_tally(&self) {
+        if let Err(error) = self.state.store_tally(&self.tally) {
+            tracing::warn!(why = chain(error), "counts of rules are not stored");
         }
     }
 
@@ -88,6 +117,9 @@ impl Shell {
         Ok(())
     }
 }
+
+/// A generation with what its rules have counted, by rule id.
+type Counted = (Arc<Generation>, Vec<Counts>);
 
 /// An error with its causes on one line.
 pub(crate) fn chain(error: impl std::error::Error + Send + Sync + 'static) -> String {

@@ -108,6 +108,8 @@ impl Shell {
             }
         }
         service::stopping();
+        // Written at every switch already; here for a disk that was full then.
+        self.store_tally();
         tracing::info!("stopping; enforcement stays as it is");
         Ok(())
     }

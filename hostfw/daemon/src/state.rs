@@ -297,6 +297,8 @@ const KEPT: usize = 4;
 
 #[cfg(test)]
 mod tests {
+    use hostfw_daemon::kernel::Counts;
+
     use super::*;
     use crate::scratch::Scratch;
 
@@ -312,6 +314,23 @@ mod tests {
         state.store_audit(None).expect("removed");
         state.store_audit(None).expect("twice is fine");
         assert_eq!(state.audit(), None);
+    }
+
+    #[test]
+    fn counts_of_rules_are_kept_and_a_damaged_file_counts_for_nothing() {
+        let scratch = Scratch::new();
+        let state = State::new(&scratch.path("state"));
+        assert_eq!(state.tally(), Tally::default());
+        let mut tally = Tally::default();
+        let counts = Counts { packets: 5, bytes: u64::MAX, idle_s: Some(3) };
+        tally.add(&generation(1).rules, &[counts], 1_000);
+        state.store_tally(&tally).expect("stored");
+        assert_eq!(state.tally(), tally);
+        assert_ne!(state.tally(), Tally::default());
+        let path = state.root.join(TALLY);
+        let whole = fs::read(&path).expect("there");
+        fs::write(&path, &whole[..whole.len() - 1]).expect("written");
+        assert_eq!(state.tally(), Tally::default());
     }
 
     #[test]

@@ -49,29 +49,17 @@ impl Tally {
     }
 }
 
+/// True when the kernel has begun to count anew, so that the counts before
+/// would be lost: a counter went back.
+pub(crate) fn began_anew(before: &[Counts], after: &[Counts]) -> bool {
+    before.iter().zip(after).any(|(before, after)| after.packets < before.packets)
+}
+
 #[cfg(test)]
 mod tests {
     use hostfw_policy::{Direction, RuleKind};
 
     use super::*;
-
-    fn rule(id: u32, hash: u64) -> Rule {
-        Rule {
-            id,
-            policy: "p".into(),
-            path: "p.yaml".into(),
-            line: 1,
-            column: 1,
-            direction: Direction::Ingress,
-            kind: RuleKind::Allow,
-            summary: "a rule".into(),
-            hash,
-        }
-    }
-
-    fn counts(packets: u64, idle_s: Option<u64>) -> Counts {
-        Counts { packets, bytes: packets * 100, idle_s }
-    }
 
     #[test]
     fn a_rule_keeps_its_counts_when_its_number_changes() {
@@ -89,5 +77,35 @@ mod tests {
         tally.add(&[rule(0, 7)], &[counts(5, Some(3))], 1_000);
         tally.add(&[rule(0, 8)], &[counts(1, Some(0))], 1_010);
         assert_eq!(tally.with(7, counts(0, None), 1_020), counts(0, None));
+    }
+
+    #[test]
+    fn counts_that_went_back_are_noticed() {
+        let before = [counts(3, Some(1)), counts(0, None), counts(5, Some(0))];
+        assert!(!began_anew(&before, &before));
+        assert!(!began_anew(
+            &before,
+            &[counts(3, Some(2)), counts(1, Some(0)), counts(6, Some(0))]
+        ));
+        assert!(began_anew(&before, &[counts(3, Some(2)), counts(0, None), counts(1, Some(0))]));
+        assert!(!began_anew(&[], &before));
+    }
+
+    fn rule(id: u32, hash: u64) -> Rule {
+        Rule {
+            id,
+            policy: "p".into(),
+            path: "p.yaml".into(),
+            line: 1,
+            column: 1,
+            direction: Direction::Ingress,
+            kind: RuleKind::Allow,
+            summary: "a rule".into(),
+            hash,
+        }
+    }
+
+    fn counts(packets: u64, idle_s: Option<u64>) -> Counts {
+        Counts { packets, bytes: packets * 100, idle_s }
     }
 }

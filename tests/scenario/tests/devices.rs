@@ -280,6 +280,17 @@ fn clsact_filters_do_what_tcx_links_do_and_stay_when_the_daemon_dies() {
     let filters = node.command("tc").args(["filter", "show", "dev", "eth0", "ingress"]).output();
     let filters = String::from_utf8_lossy(&filters.expect("iproute2 is there").stdout).into_owned();
     assert_eq!(filters.matches("direct-action").count(), 1, "adopted, not added: {filters}");
+    // Somebody takes them away: the proof is read from the kernel, so it shows
+    // and is mended.
+    let removed = node.command("tc").args(["qdisc", "del", "dev", "eth0", "clsact"]).status();
+    assert!(removed.expect("iproute2 is there").success());
+    let missing = firewall.status().devices[0].ingress.is_none();
+    assert!(missing || holds(), "a filter that is not there is not shown");
+    let mended = (0..40).any(|_| {
+        std::thread::sleep(500 * MS);
+        holds()
+    });
+    assert!(mended, "{:#?}", firewall.status().devices);
 }
 
 /// An interface that vanishes while it is being attached to.

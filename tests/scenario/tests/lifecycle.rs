@@ -262,6 +262,13 @@ fn the_counts_of_a_rule_survive_reloads_and_restarts() {
     firewall.kill();
     firewall.start();
     assert!(packets(&firewall) >= reloaded, "a restart forgets nothing");
+
+    // More rules than there is room for, so all counters move to larger maps.
+    let mut many: String = (2_000..3_200).map(|port| open_port(port, "TCP")).collect();
+    many += &open_port(7, "TCP");
+    let many = policy("test", &format!("ingress:\n{many}"));
+    firewall.apply(|firewall| firewall.policy("test.yaml", &many));
+    assert!(packets(&firewall) >= reloaded, "a larger policy forgets nothing");
 }
 
 /// Detaching is a verb of its own, and the only one.

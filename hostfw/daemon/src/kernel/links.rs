@@ -17,7 +17,7 @@ use aya::{
 };
 use hostfw_datapath::{Direction, packet::Layer};
 
-use super::{Kernel, KernelConfig, KernelError, error::Cause, object, sys};
+use super::{Kernel, KernelConfig, KernelError, error::Cause, filter, object, sys};
 
 /// How programs may be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,7 +86,8 @@ const BOTH: [Direction; 2] = [Direction::Egress, Direction::Ingress];
 /// Before every other filter: cls_bpf runs priorities in ascending order.
 const CLSACT_PRIORITY: u16 = 1;
 /// "hf": a handle that no other tool picks by default.
-const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 0x6866);
+const CLSACT_MINOR: u16 = 0x6866;
+const CLSACT_HANDLE: TcHandle = TcHandle::new(0, CLSACT_MINOR);
 
 impl Kernel {
     /// Attaches both programs to a device, egress first, so that what the host
@@ -269,7 +270,7 @@ impl Kernel {
         let Links { layer, how, .. } = self.links.get(&ifindex)?;
         let hook = |direction| match how {
             How::Tcx => self.tcx_hook(ifindex, *layer, direction),
-            How::Clsact => self.clsact_hook(*layer, direction),
+            How::Clsact => self.clsact_hook(ifindex, *layer, direction),
         };
         Some(Attached {
             ifindex,
@@ -291,13 +292,17 @@ impl Kernel {
         Hook { program: Some(target.program), position }
     }
 
-    fn clsact_hook(&self, layer: Layer, direction: Direction) -> Hook {
-        let program = self
+    fn clsact_hook(&self, ifindex: u32, layer: Layer, direction: Direction) -> Hook {
+        let egress = direction == Direction::Egress;
+        let there =
+            filter::program(ifindex, egress, CLSACT_PRIORITY, CLSACT_MINOR.into()).ok().flatten();
+        let ours = self
             .enforcing
             .program(object::name(direction, layer))
             .and_then(|program| program.info().ok())
             .map(|info| info.id());
-        Hook { program, position: None }
+        // A filter of another program is no proof: attaching again exchanges it.
+        Hook { program: there.filter(|there| Some(*there) == ours), position: None }
     }
 
     /// Puts the programs of `enforcing` on every link. A device that has gone is

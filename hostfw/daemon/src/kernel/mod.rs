@@ -13,6 +13,7 @@
 mod sys;
 
 mod error;
+mod filter;
 mod object;
 
 mod images;
