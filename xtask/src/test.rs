@@ -26,6 +26,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
     sum.check("lints", &mut run::cargo(&lints));
     sum.tests("default members", &mut run::cargo(&["test", "--no-fail-fast"]))?;
+    let conformance = ["run", "--package", "hostfw-conformance"];
+    sum.tests("conformance", &mut run::cargo(&conformance))?;
     match demo::build_binaries() {
         Ok(()) => {
             let privileged = ["--package", "hostfw-parity", "--package", "hostfw-scenario"];
@@ -97,11 +99,16 @@ impl Sum {
     }
 }
 
-/// The two numbers of `test result: ok. 3 passed; 0 failed; 0 ignored; ...`.
+/// The two numbers of `test result: ok. 3 passed; 0 failed; 0 ignored; ...`, or
+/// of `3 passed, 0 failed`, which is all of a line of the conformance run.
 fn result_of(line: &str) -> Option<(u64, u64)> {
-    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let counts = match line.strip_prefix("test result: ") {
+        Some(result) => result.split_once(". ")?.1,
+        None => line,
+    };
+    let counts: Vec<&str> = counts.split([';', ',']).map(str::trim).collect();
     let count = |word: &str| {
-        let part = counts.split("; ").find_map(|part| part.strip_suffix(word))?;
+        let part = counts.iter().find_map(|part| part.strip_suffix(word))?;
         part.parse().ok()
     };
     Some((count(" passed")?, count(" failed")?))
@@ -127,6 +134,8 @@ mod tests {
         assert_eq!(result_of(line), Some((12, 3)));
         assert_eq!(result_of("test a_rule_is_read ... ok"), None);
         assert_eq!(result_of("test result: nonsense"), None);
+        assert_eq!(result_of("12 passed, 3 failed"), Some((12, 3)));
+        assert_eq!(result_of("vectors/a.jsonl.gz: 12 passed, 3 failed"), None);
     }
 
     #[test]

@@ -18,7 +18,11 @@ use std::{
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("hostfw-datapath", &[], &["zerocopy"]),
     ("hostfw-bpf", &["hostfw-datapath"], &["aya-ebpf", "zerocopy"]),
-    ("hostfw-policy", &["hostfw-datapath"], &["serde", "serde_yaml", "thiserror", "ipnet"]),
+    (
+        "hostfw-policy",
+        &["hostfw-datapath"],
+        &["ipnet", "regex-syntax", "serde", "serde_yaml", "thiserror"],
+    ),
     ("hostfw-control", &["hostfw-policy", "hostfw-datapath"], &["thiserror"]),
     ("hostfw-api", &[], &["serde", "serde_json"]),
     (
@@ -51,6 +55,11 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         "hostfw-cli",
         &["hostfw-api", "hostfw-datapath", "hostfw-policy"],
         &["anyhow", "clap", "libc", "serde", "serde_json", "terminal_size"],
+    ),
+    (
+        "hostfw-conformance",
+        &["hostfw-datapath", "hostfw-policy"],
+        &["anyhow", "flate2", "ipnet", "serde", "serde_json"],
     ),
     (
         "hostfw-parity",

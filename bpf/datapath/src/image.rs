@@ -60,12 +60,18 @@ pub fn answer<I: Image>(
     port: u16,
 ) -> Answer {
     let peer_class = peer(image, address) & CLASS;
-    verdict(image, image.find(Question { direction, peer_class, protocol, port })).0
+    let subject = HOST;
+    verdict(image, image.find(Question { subject, direction, peer_class, protocol, port })).0
 }
 
-/// What the image is asked about subject 0, this host.
+/// The subject that stands first in every image: this host.
+pub const HOST: u32 = 0;
+
+/// What the image is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
+    /// Whose policy: [`HOST`], or the number of a local pod.
+    pub subject: u32,
     /// Which way the packet goes.
     pub direction: Direction,
     /// Class bits of the other end's peer word.
@@ -162,8 +168,11 @@ pub const MAX_ROWS_LEVELS: u32 = 3;
 /// 16 ways a level reach 65,536 port classes.
 pub const MAX_ROW_LEVELS: u32 = 4;
 
-/// Words of a verdict: answer (low byte, see [`Answer`]) and flags, then rule.
+/// Words of a verdict: answer (low byte, see [`Answer`]) and the kind of proxy
+/// of a redirect (next byte), then rule.
 pub const VERDICT_WORDS: u32 = 2;
+/// First word of a verdict: how far left the kind of proxy stands.
+pub const PROXY_SHIFT: u32 = 8;
 /// Second word of a verdict that no rule decided.
 pub const NO_RULE: u32 = u32::MAX;
 
@@ -272,7 +281,7 @@ pub fn in_force<I: Image>(image: &I, subject: u32) -> bool {
 /// Walks from a peer class and a port to the verdict index.
 #[inline(always)]
 pub fn walk<I: Image>(image: &I, question: Question) -> u32 {
-    let subject = subject(image, 0, question.direction);
+    let subject = subject(image, question.subject, question.direction);
     let class = port_class(image, question.protocol, question.port);
     let rows_levels = image.word(subject.wrapping_add(SUBJECT_ROWS_LEVELS));
     let row_levels = image.word(subject.wrapping_add(SUBJECT_ROW_LEVELS));
@@ -301,6 +310,13 @@ pub fn walk<I: Image>(image: &I, question: Question) -> u32 {
 pub fn verdict<I: Image>(image: &I, index: u32) -> (Answer, u32) {
     let at = image.word(AT_VERDICTS).wrapping_add(index.wrapping_mul(VERDICT_WORDS));
     (Answer::from_word(image.word(at)), image.word(at.wrapping_add(1)))
+}
+
+/// The kind of proxy that a redirect goes to, by the compiler's numbers.
+#[inline(always)]
+pub fn proxy<I: Image>(image: &I, index: u32) -> u32 {
+    let at = image.word(AT_VERDICTS).wrapping_add(index.wrapping_mul(VERDICT_WORDS));
+    (image.word(at) >> PROXY_SHIFT) & 0xff
 }
 
 /// FNV-1a over every word but the checksum itself.

@@ -5,7 +5,7 @@ use crate::{
     Address, FlowEntry, FlowKey, Image, Packet, Reason, Tables, Verdict,
     flow::{FORWARDED, Table},
     icmp::{self, Kind},
-    image::{self, CLASS, ELSEWHERE, LOCAL, NO_RULE, Question},
+    image::{self, CLASS, ELSEWHERE, HOST, LOCAL, NO_RULE, Question},
     parse::{self, Carried, Depth, Fragment, Network, TCP_ACK, TCP_SYN, Upper, protocol},
     tables::Opener,
     verdict::{Action, Answer, Report},
@@ -34,9 +34,6 @@ pub struct Judged {
     /// Type of an ICMP message, otherwise 0.
     pub icmp_type: u8,
 }
-
-/// Subject 0 of every image.
-const HOST: u32 = 0;
 
 /// An entry is rewritten at most this often, in seconds.
 const REFRESH_S: u32 = 1;
@@ -237,7 +234,8 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         port: u16,
     ) -> (u32, Answer, u32) {
         let peer_class = image::peer(self.image, peer) & CLASS;
-        let index = self.image.find(Question { direction, peer_class, protocol, port });
+        let question = Question { subject: HOST, direction, peer_class, protocol, port };
+        let index = self.image.find(question);
         let (answer, rule) = image::verdict(self.image, index);
         (index, answer, rule)
     }
@@ -492,6 +490,7 @@ fn denied(verdict: u32, answer: Answer, rule: u32) -> Verdict {
     let reason = match answer {
         Answer::Deny => Reason::ExplicitDeny,
         Answer::DefaultDeny => Reason::DefaultDeny,
+        Answer::Redirect => Reason::NoProxy,
         Answer::Allow | Answer::DefaultAllow | Answer::Broken => Reason::BrokenImage,
     };
     Verdict { action: Action::Drop, reason, rule, verdict, report: Report::Denied }

@@ -4,7 +4,7 @@
 use core::fmt;
 
 /// What the image answers for one peer and one port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Answer {
     /// Outside the image, or its reserved verdict 0.
@@ -17,6 +17,8 @@ pub enum Answer {
     DefaultDeny = 3,
     /// Nothing matches and every selecting policy has default deny off.
     DefaultAllow = 4,
+    /// A rule allows what a proxy has to look into first.
+    Redirect = 5,
 }
 
 impl Answer {
@@ -28,11 +30,12 @@ impl Answer {
             2 => Self::Deny,
             3 => Self::DefaultDeny,
             4 => Self::DefaultAllow,
+            5 => Self::Redirect,
             _ => Self::Broken,
         }
     }
 
-    /// True when the packet may pass.
+    /// True when the packet may pass as it is; a redirect may not.
     #[inline(always)]
     pub const fn allows(self) -> bool {
         matches!(self, Self::Allow | Self::DefaultAllow)
@@ -123,6 +126,8 @@ reasons! {
     TinyFragment = 39, "tiny-fragment";
     /// The image gave no answer: a defect, reported loudly.
     BrokenImage = 40, "broken-image";
+    /// Policy wants a proxy to look into it, and there is none.
+    NoProxy = 41, "no-proxy";
 }
 
 /// Slots of the reason counters for one direction.

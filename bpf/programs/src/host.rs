@@ -53,7 +53,7 @@ impl Image for Generation {
 
     #[inline(always)]
     fn find(&self, question: Question) -> u32 {
-        let Question { direction, peer_class, protocol, port } = question;
+        let Question { subject: _, direction, peer_class, protocol, port } = question;
         hostfw_find(self.slot, peer_class, what(direction, protocol, port))
     }
 
@@ -93,7 +93,8 @@ extern "C" fn hostfw_peer_v6(slot: u32, high: u64, low: u64) -> u32 {
 extern "C" fn hostfw_find(slot: u32, peer_class: u32, what: u32) -> u32 {
     let Some(generation) = Generation::of(slot) else { return 0 };
     let (protocol, port) = ((what >> 16) as u8, what as u16);
-    let question = Question { direction: direction(what), peer_class, protocol, port };
+    let direction = direction(what);
+    let question = Question { subject: image::HOST, direction, peer_class, protocol, port };
     image::walk(&generation, question)
 }
 

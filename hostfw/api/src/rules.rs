@@ -55,6 +55,8 @@ pub enum RuleKind {
     Allow,
     /// Drops packets, in audit mode too, and beats every allow.
     Deny,
+    /// Leaves packets to the next tier of policies.
+    Pass,
     /// Lets packets pass that this node needs by itself (own tunnels, DHCP).
     BuiltIn,
 }

@@ -2,7 +2,7 @@
 //! select, and what do they come to on one node?
 
 use hostfw_api::{CheckReport, CheckedNode, CheckedPolicy, Complaint, Severity};
-use hostfw_policy::{CompileError, Compiled, Policy, ThisNode};
+use hostfw_policy::{CompileError, Compiled, Direction, Policy, ThisNode};
 
 use crate::{
     Outcome,
@@ -89,8 +89,8 @@ fn on_node(name: String, compiled: &Compiled) -> CheckedNode {
     let n_bytes = compiled.words.len().saturating_mul(size_of::<u32>());
     CheckedNode {
         name,
-        ingress_in_force: compiled.ingress_in_force,
-        egress_in_force: compiled.egress_in_force,
+        ingress_in_force: compiled.in_force(Direction::Ingress),
+        egress_in_force: compiled.in_force(Direction::Egress),
         n_rules: u32::try_from(compiled.rules.len()).unwrap_or(u32::MAX),
         n_bytes: u64::try_from(n_bytes).unwrap_or(u64::MAX),
     }

@@ -31,7 +31,7 @@ impl Files {
     /// Reads both directories.
     pub(crate) fn read(circumstances: &Circumstances) -> anyhow::Result<Self> {
         let listing = directory::read(&circumstances.policies)?;
-        let (policies, complaints) = hostfw_policy::read_policies(&listing.sources);
+        let (policies, complaints) = hostfw_policy::read_enforceable(&listing.sources);
         let mut files = Self {
             sources: listing.sources,
             policies,
@@ -189,6 +189,7 @@ fn options(circumstances: &Circumstances) -> Options {
         },
         allow_own_tunnels: true,
         allow_dhcp_client: true,
+        ..Options::default()
     }
 }
 

@@ -142,8 +142,8 @@ impl Case {
         files: &Files,
     ) -> Vec<TraceStep> {
         let (way, in_force) = match self.direction {
-            Direction::Ingress => ("ingress", compiled.ingress_in_force),
-            Direction::Egress => ("egress", compiled.egress_in_force),
+            Direction::Ingress => ("ingress", compiled.in_force(Direction::Ingress)),
+            Direction::Egress => ("egress", compiled.in_force(Direction::Egress)),
         };
         let in_force = if in_force {
             format!("{way} is in force on {}", node.name)
@@ -179,6 +179,7 @@ fn said(answer: Answer) -> &'static str {
         Answer::Deny => "deny",
         Answer::DefaultDeny => "default deny",
         Answer::DefaultAllow => "default allow",
+        Answer::Redirect => "allow through a proxy",
         Answer::Broken => "broken image",
     }
 }
@@ -249,6 +250,7 @@ fn meaning(reason: Reason) -> String {
         Reason::ForbiddenIcmp => "no host should receive this ICMP type",
         Reason::HopLimit => "neighbour discovery must not cross a router",
         Reason::TinyFragment => "a fragment that would rewrite the TCP header",
+        Reason::NoProxy => "policy wants a proxy to look into it, and there is none",
         Reason::BrokenImage => "the image gave no answer: a defect of hostfw",
     };
     format!("{reason}: {words}")
@@ -270,7 +272,10 @@ fn traced(compiled: &Compiled, id: u32) -> Option<TracedRule> {
         kind: match rule.kind {
             hostfw_policy::RuleKind::Allow => RuleKind::Allow,
             hostfw_policy::RuleKind::Deny => RuleKind::Deny,
-            hostfw_policy::RuleKind::BuiltIn => RuleKind::BuiltIn,
+            hostfw_policy::RuleKind::Pass => RuleKind::Pass,
+            hostfw_policy::RuleKind::BuiltIn | hostfw_policy::RuleKind::LocalHost => {
+                RuleKind::BuiltIn
+            }
         },
         summary: rule.summary.clone(),
     })

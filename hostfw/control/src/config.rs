@@ -91,12 +91,9 @@ impl Default for Config {
             attach: Attach::default(),
             audit: false,
             options: Options {
-                cidr_match_nodes: false,
-                cidr_match_pods: false,
-                cilium_labels: false,
-                enforcement: Enforcement::Default,
                 allow_own_tunnels: true,
                 allow_dhcp_client: true,
+                ..Options::default()
             },
             paths: Paths::default(),
         }

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use hostfw_policy::{Complaint, Policy, Severity, Source, World, read_policies, read_world};
+use hostfw_policy::{Complaint, Policy, Severity, Source, World, read_enforceable, read_world};
 
 use crate::{
     attachment::Attachments,
@@ -117,7 +117,7 @@ impl Control {
                 self.reading.remove(&Origin::Policies);
                 let before = self.policies.ignored().to_vec();
                 let was_told = self.policies.was_told();
-                if let Some(complaints) = self.policies.take(now_ms, result, read_policies) {
+                if let Some(complaints) = self.policies.take(now_ms, result, read_enforceable) {
                     effects.push_back(refused(Origin::Policies, complaints));
                 }
                 if was_told && self.policies.refusal().is_none() {

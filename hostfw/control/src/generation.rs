@@ -10,8 +10,8 @@ use hostfw_datapath::{
     image::{AT_CHECKSUM, AT_GENERATION},
 };
 use hostfw_policy::{
-    CompileError, Complaint, Options, Policy, PolicyStatus, Rule, Severity, ThisNode, World,
-    compile, lint,
+    CompileError, Complaint, Direction, Options, Policy, PolicyStatus, Rule, Severity, ThisNode,
+    World, compile, lint,
 };
 
 use crate::{
@@ -75,6 +75,8 @@ impl Inputs {
     fn compile(&self, number: u32) -> Result<Generation, CompileError> {
         let Self { policies, world, node, options } = self;
         let compiled = compile(&policies.parsed, &world.parsed, node, options, number)?;
+        let [ingress_in_force, egress_in_force] =
+            [Direction::Ingress, Direction::Egress].map(|way| compiled.in_force(way));
         let mut warnings = policies.warnings.clone();
         warnings.extend_from_slice(&world.warnings);
         warnings.extend(lint(&policies.sources, &policies.parsed, &world.parsed, node, options));
@@ -83,8 +85,8 @@ impl Inputs {
             words: compiled.words,
             rules: compiled.rules,
             policies: compiled.policies,
-            ingress_in_force: compiled.ingress_in_force,
-            egress_in_force: compiled.egress_in_force,
+            ingress_in_force,
+            egress_in_force,
             addresses: node.addresses.clone(),
             warnings,
         })

@@ -8,7 +8,7 @@ mod stand;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hostfw_control::{Event, Reply, Request, read_config};
-use hostfw_policy::{Source, ThisNode, compile, read_policies, read_world};
+use hostfw_policy::{Source, ThisNode, compile, read_enforceable, read_world};
 use proptest::{collection::vec, prelude::*};
 use stand::{
     BROKEN, Faults, SSH, Stand, WEB, World, config, ethernet, loopback, snapshot, unreadable,
@@ -227,7 +227,7 @@ type Images = BTreeMap<(u32, (usize, u8)), Vec<u32>>;
 fn is_compiled_from(images: &mut Images, stand: &Stand, number: u32, state: (usize, u8)) -> bool {
     let expected = images.entry((number, state)).or_insert_with(|| {
         let (files, address) = state;
-        let (policies, _) = read_policies(&snapshot(STATES[files]).sources);
+        let (policies, _) = read_enforceable(&snapshot(STATES[files]).sources);
         let (world, _) = read_world(&[]);
         let node = ThisNode {
             name: "node-1".into(),

@@ -179,7 +179,8 @@ fn rules(
             kind: match rule.kind {
                 RuleKind::Allow => said::RuleKind::Allow,
                 RuleKind::Deny => said::RuleKind::Deny,
-                RuleKind::BuiltIn => said::RuleKind::BuiltIn,
+                RuleKind::Pass => said::RuleKind::Pass,
+                RuleKind::BuiltIn | RuleKind::LocalHost => said::RuleKind::BuiltIn,
             },
             summary: rule.summary.clone(),
             packets,

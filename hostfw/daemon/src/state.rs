@@ -218,7 +218,9 @@ struct StoredRule {
 enum StoredKind {
     Allow,
     Deny,
+    Pass,
     BuiltIn,
+    LocalHost,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -227,6 +229,8 @@ struct StoredPolicy {
     path: String,
     line: u32,
     selects_this_node: bool,
+    #[serde(default)]
+    n_pods: usize,
 }
 
 impl From<&Rule> for StoredRule {
@@ -241,7 +245,9 @@ impl From<&Rule> for StoredRule {
             kind: match rule.kind {
                 RuleKind::Allow => StoredKind::Allow,
                 RuleKind::Deny => StoredKind::Deny,
+                RuleKind::Pass => StoredKind::Pass,
                 RuleKind::BuiltIn => StoredKind::BuiltIn,
+                RuleKind::LocalHost => StoredKind::LocalHost,
             },
             summary: rule.summary.clone(),
             hash: rule.hash,
@@ -261,7 +267,9 @@ impl From<StoredRule> for Rule {
             kind: match rule.kind {
                 StoredKind::Allow => RuleKind::Allow,
                 StoredKind::Deny => RuleKind::Deny,
+                StoredKind::Pass => RuleKind::Pass,
                 StoredKind::BuiltIn => RuleKind::BuiltIn,
+                StoredKind::LocalHost => RuleKind::LocalHost,
             },
             summary: rule.summary,
             hash: rule.hash,
@@ -276,14 +284,15 @@ impl From<&PolicyStatus> for StoredPolicy {
             path: policy.path.clone(),
             line: policy.line,
             selects_this_node: policy.selects_this_node,
+            n_pods: policy.n_pods,
         }
     }
 }
 
 impl From<StoredPolicy> for PolicyStatus {
     fn from(policy: StoredPolicy) -> Self {
-        let StoredPolicy { name, path, line, selects_this_node } = policy;
-        Self { name, path, line, selects_this_node }
+        let StoredPolicy { name, path, line, selects_this_node, n_pods } = policy;
+        Self { name, path, line, selects_this_node, n_pods }
     }
 }
 
@@ -395,6 +404,7 @@ mod tests {
                 path: "ssh.yaml".into(),
                 line: 1,
                 selects_this_node: true,
+                n_pods: 0,
             }],
             ingress_in_force: true,
             egress_in_force: false,

@@ -8,8 +8,8 @@ use crate::{
     cidr::{PrefixSource, PrefixTerm},
     entity::Entity,
     node::{Options, ThisNode},
-    policy::{Peers, PolicyRule},
-    ports::{Service, Services, UDP},
+    policy::{Action, Peers, PolicyRule},
+    ports::{Entry, Service, Services, UDP},
     text::{FINGERPRINT_SEED, Position, fingerprint},
 };
 
@@ -51,6 +51,15 @@ pub(crate) fn rules(node: &ThisNode, options: &Options) -> Vec<(String, PolicyRu
     rules
 }
 
+/// The own node reaches its pods where nothing else decides (rule 23).
+pub(crate) fn local_host() -> (String, PolicyRule) {
+    let summary = "this node may reach its own pods".to_owned();
+    let peers = Peers::Entities(vec![Entity::Host]);
+    let rule =
+        PolicyRule { services: Services::Every, ..rule(&summary, Direction::Ingress, peers, 0) };
+    (summary, rule)
+}
+
 /// Servers answer a DHCPv6 client from their link-local address (RFC 8415
 /// section 18.3).
 const LINK_LOCAL: ipnet::IpNet = ipnet::IpNet::V6(ipnet::Ipv6Net::new_assert(
@@ -62,9 +71,15 @@ fn rule(summary: &str, direction: Direction, peers: Peers, port: u16) -> PolicyR
     PolicyRule {
         at: Position::WHOLE_FILE,
         direction,
-        deny: false,
+        action: Action::Allow,
+        priority: 0,
         peers,
-        services: Services::Only(vec![Service { protocol: UDP, first: port, last: port }]),
+        services: Services::Only(vec![Entry::from(vec![Service {
+            protocol: UDP,
+            first: port,
+            last: port,
+        }])]),
+        authentication: None,
         fingerprint: fingerprint(FINGERPRINT_SEED, summary.as_bytes()),
     }
 }

@@ -13,9 +13,9 @@ use crate::{
 };
 
 /// One entry of a list of prefixes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct PrefixTerm {
-    /// Where it stands.
+    /// Where it stands; it has no part in what the term means.
     pub at: Position,
     /// The addresses it names.
     pub from: PrefixSource,
@@ -23,8 +23,28 @@ pub struct PrefixTerm {
     pub except: Vec<IpNet>,
 }
 
+impl PrefixTerm {
+    fn meaning(&self) -> (&PrefixSource, &[IpNet]) {
+        (&self.from, &self.except)
+    }
+}
+
+impl PartialEq for PrefixTerm {
+    fn eq(&self, other: &Self) -> bool {
+        self.meaning() == other.meaning()
+    }
+}
+
+impl Eq for PrefixTerm {}
+
+impl std::hash::Hash for PrefixTerm {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.meaning().hash(state);
+    }
+}
+
 /// Where the addresses of an entry come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PrefixSource {
     /// A prefix; host bits are zero.
     Cidr(IpNet),
@@ -87,6 +107,38 @@ fn term(node: &Node, report: &mut Report<'_>) -> Option<PrefixTerm> {
         }
     }
     Some(PrefixTerm { at: node.at, from, except })
+}
+
+/// Reads the `ipBlock` of a NetworkPolicy. The API server takes an address
+/// without a mask and an exception that excepts nothing, so these only warn.
+pub fn read_block(node: &Node, report: &mut Report<'_>) -> Option<PrefixTerm> {
+    let mut fields = Fields::new(node, "ipBlock", report)?;
+    let cidr = fields.need("cidr", report);
+    let except_node = fields.take("except");
+    fields.finish(report, |_| None);
+    let cidr = cidr?;
+    let written = fields::text(cidr, "cidr", report)?;
+    let net = if let Ok(address) = written.parse::<IpAddr>() {
+        let net = IpNet::from(address);
+        let what = format!("`{written}` has no mask; it is taken as one address");
+        report.warning(cidr.at, "no-mask", what, net.to_string());
+        net
+    } else {
+        read(cidr, "cidr", report)?
+    };
+    let mut except = Vec::new();
+    if let Some(list) = except_node {
+        for item in fields::list(list, "except", report).unwrap_or_default() {
+            let Some(left_out) = read(item, "except", report) else { continue };
+            if !net.contains(&left_out) {
+                let what = format!("the exception {left_out} does not lie inside {net}");
+                let instead = format!("a prefix inside {net}, or remove it");
+                report.warning(item.at, "except-outside", what, instead);
+            }
+            except.push(left_out);
+        }
+    }
+    Some(PrefixTerm { at: node.at, from: PrefixSource::Cidr(net), except })
 }
 
 /// Reads one prefix. Host bits are cut, with a warning.

@@ -4,32 +4,36 @@
 use std::collections::BTreeMap;
 
 use hostfw_datapath::{
-    ABI_VERSION, Direction,
+    ABI_VERSION,
     image::{self, IN_FORCE, MAGIC},
 };
 
 use crate::{
-    compiled::{Compiled, MatchingRules},
+    compiled::{Compiled, MatchingRules, Subject},
+    conflict,
     encode::{
         Writer, protocols,
         tree::{self, Verdicts},
         trie4, trie6,
     },
-    identity,
+    identity::Known,
+    matrix::Matrix,
     node::{Options, ThisNode},
-    peers::{Division, PeerRule},
-    policy::{Policy, PolicyRule},
-    ports::{Service, Services},
+    parts::{Parts, PeerPorts, Uses},
+    peers::Division,
+    policy::Policy,
+    ports::Service,
     rows::{RowId, Rows},
     rule_set::RuleSets,
-    select::select,
+    select::{Force, select},
     services,
+    terms::TermIndex,
     world::World,
 };
 
 /// Why policies that were accepted cannot become an image. The generation is
 /// refused whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
     /// The image would exceed [`MAX_IMAGE_WORDS`].
     #[error("the rules need an image of more than {} MiB", (MAX_IMAGE_WORDS * 4) >> 20)]
@@ -40,6 +44,16 @@ pub enum CompileError {
     /// More port classes than a row can hold.
     #[error("the rules tell apart more than 65536 groups of ports")]
     TooManyPortClasses,
+    /// Two rules want different things of the same connections.
+    #[error("{what}: {first} and {second}")]
+    Conflict {
+        /// What they do not agree on.
+        what: &'static str,
+        /// One rule, as `policy (file:line)`.
+        first: String,
+        /// The other one.
+        second: String,
+    },
 }
 
 /// No image is larger, so that four of them fit into the memory of a small node
@@ -51,7 +65,8 @@ const MAX_PORT_CLASSES: u32 = 1 << 16;
 /// Compiles the policies for one node.
 ///
 /// # Errors
-/// The rules need more room than an image has; nothing of them may be used.
+/// The rules contradict each other or need more room than an image has; nothing
+/// of them may be used.
 pub fn compile(
     policies: &[Policy],
     world: &World,
@@ -60,55 +75,53 @@ pub fn compile(
     generation: u32,
 ) -> Result<Compiled, CompileError> {
     let selected = select(policies, world, node, options);
-    let rules: Vec<&PolicyRule> = selected.rules.iter().map(|(_, rule)| rule.as_ref()).collect();
+    let peer_ports = PeerPorts::of(&selected.rules, world);
+    let mut parts = Parts::new(&selected.rules, &peer_ports);
+    let uses: Vec<[Uses; 2]> = selected.profiles.iter().map(|one| parts.uses(one)).collect();
+    conflict::refuse(&selected.rules, &parts, &uses)?;
 
-    let lists = Lists::of(&rules);
-    let ports = services::classify(&lists.distinct);
+    let lists: Vec<&[Service]> = parts.lists.iter().map(Vec::as_slice).collect();
+    let ports = services::classify(&lists);
     if ports.n_classes > MAX_PORT_CLASSES {
         return Err(CompileError::TooManyPortClasses);
     }
-    let peer_rules: Vec<PeerRule<'_>> = rules
-        .iter()
-        .zip(&lists.of_rule)
-        .map(|(rule, list)| PeerRule { rule, list: *list })
-        .collect();
-    let mut sets = RuleSets::default();
-    let mut table = Rows::new(ports.n_classes);
-    let peers = Division {
-        rules: &peer_rules,
-        ports: &ports,
-        world,
-        known: &identity::known_addresses(world, node, options),
-        options,
-        sets: &mut sets,
-        table: &mut table,
-    }
-    .divide()?;
+    let behind_services = parts.terms.behind_services(world);
+    let index = TermIndex::new(&parts.terms, &behind_services, world, options);
+    let known = Known::of(world, node, options);
+    let mut term_sets = RuleSets::default();
+    let peers =
+        Division { index: &index, known: &known, options, sets: &mut term_sets }.divide()?;
 
-    let denies: Vec<bool> = rules.iter().map(|rule| rule.deny).collect();
-    let mut verdicts = Verdicts::new(&sets, &denies);
+    let mut sets = RuleSets::default();
+    let mut table = Rows::new(ports.n_classes)?;
+    let mut matrix =
+        Matrix { terms: &term_sets, ports: &ports, sets: &mut sets, table: &mut table };
+    let mut rows: Vec<[Vec<RowId>; 2]> = Vec::with_capacity(uses.len());
+    for [ingress, egress] in &uses {
+        rows.push([matrix.rows(ingress, &peers.sets)?, matrix.rows(egress, &peers.sets)?]);
+    }
+
     let mut writer = Writer::new();
-    let mut subject = Vec::new();
-    for (direction, force) in
-        [(Direction::Ingress, selected.ingress), (Direction::Egress, selected.egress)]
-    {
-        let rows: Vec<RowId> = peers
-            .rows
-            .iter()
-            .map(|pair| match direction {
-                Direction::Ingress => pair.ingress,
-                Direction::Egress => pair.egress,
-            })
-            .collect();
-        let (root, levels) =
-            tree::write_rows(&mut writer, &table, &rows, &mut verdicts, force.default)?;
-        let flags = if force.in_force { IN_FORCE } else { 0 };
-        subject.extend([flags, root, levels, table.levels(), 0, 0, 0, 0]);
+    let mut verdicts = Verdicts::new(&sets, &parts.parts);
+    let mut of_profile: Vec<Vec<u32>> = Vec::with_capacity(rows.len());
+    for (profile, rows) in selected.profiles.iter().zip(&rows) {
+        let mut words = Vec::new();
+        for (force, rows) in [profile.ingress, profile.egress].into_iter().zip(rows) {
+            words.extend(direction(&mut writer, &table, rows, &mut verdicts, force)?);
+        }
+        of_profile.push(words);
     }
     let at_v4 = trie4::write(&mut writer, &peers.v4)?;
     let at_v6 = trie6::write(&mut writer, &peers.v6)?;
     let at_protocols = protocols::write(&mut writer, &ports)?;
-    let at_subjects = writer.append(&subject)?;
+    let subject_words: Vec<u32> = selected
+        .subjects
+        .iter()
+        .filter_map(|(_, profile)| of_profile.get(*profile))
+        .flatten()
+        .copied()
+        .collect();
+    let at_subjects = writer.append(&subject_words)?;
     let (at_verdicts, of_verdict) = verdicts.write(&mut writer)?;
 
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -120,46 +133,45 @@ pub fn compile(
         (image::AT_V6, at_v6),
         (image::AT_PROTOCOLS, at_protocols),
         (image::AT_SUBJECTS, at_subjects),
-        (image::AT_N_SUBJECTS, 1),
+        (image::AT_N_SUBJECTS, count(selected.subjects.len())),
         (image::AT_VERDICTS, at_verdicts),
         (image::AT_N_VERDICTS, count(of_verdict.len())),
-        (image::AT_N_RULES, count(rules.len())),
-        (image::AT_N_PEER_CLASSES, count(peers.rows.len())),
+        (image::AT_N_RULES, count(selected.rules.len())),
+        (image::AT_N_PEER_CLASSES, count(peers.sets.len())),
         (image::AT_N_PORT_CLASSES, ports.n_classes),
     ] {
         writer.header(at, word);
     }
+    let of_part = parts.parts.iter().map(|part| part.rule).collect();
+    let l7: BTreeMap<_, _> =
+        (0..).zip(&parts.parts).filter_map(|(id, part)| Some((id, part.l7?.clone()))).collect();
+    let subjects = selected.subjects.iter().filter_map(|(name, profile)| {
+        let profile = selected.profiles.get(*profile)?;
+        Some(Subject {
+            name: name.clone(),
+            ingress_in_force: profile.ingress.in_force,
+            egress_in_force: profile.egress.in_force,
+        })
+    });
     Ok(Compiled {
         words: writer.finish(),
-        rules: selected.rules.into_iter().map(|(rule, _)| rule).collect(),
-        verdicts: MatchingRules { sets, of_verdict },
+        subjects: subjects.collect(),
+        rules: selected.rules.iter().map(|rule| rule.listed.clone()).collect(),
+        verdicts: MatchingRules { sets, of_verdict, of_part, l7 },
         policies: selected.policies,
-        ingress_in_force: selected.ingress.in_force,
-        egress_in_force: selected.egress.in_force,
+        placeless: peers.placeless,
     })
 }
 
-/// The distinct lists of services, and which of them each rule has.
-struct Lists<'r> {
-    distinct: Vec<&'r [Service]>,
-    /// Per rule, `None` for every service.
-    of_rule: Vec<Option<usize>>,
-}
-
-impl<'r> Lists<'r> {
-    fn of(rules: &[&'r PolicyRule]) -> Self {
-        let mut numbers: BTreeMap<&'r [Service], usize> = BTreeMap::new();
-        let mut distinct = Vec::new();
-        let of_rule = rules
-            .iter()
-            .map(|rule| match &rule.services {
-                Services::Every => None,
-                Services::Only(list) => Some(*numbers.entry(list).or_insert_with(|| {
-                    distinct.push(list.as_slice());
-                    distinct.len() - 1
-                })),
-            })
-            .collect();
-        Self { distinct, of_rule }
-    }
+/// The words of a subject for one direction.
+fn direction(
+    writer: &mut Writer,
+    table: &Rows,
+    rows: &[RowId],
+    verdicts: &mut Verdicts<'_>,
+    force: Force,
+) -> Result<[u32; 8], CompileError> {
+    let (root, levels) = tree::write_rows(writer, table, rows, verdicts, force.default)?;
+    let flags = if force.in_force { IN_FORCE } else { 0 };
+    Ok([flags, root, levels, table.levels(), 0, 0, 0, 0])
 }

@@ -6,7 +6,7 @@ use crate::{complaint::Report, fields, text::Node};
 macro_rules! entities {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
         /// A role.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Entity { $($(#[doc = $doc])+ $name,)+ }
 
         impl Entity {

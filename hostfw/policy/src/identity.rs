@@ -1,8 +1,11 @@
-//! Who an address is: this host, another node, a pod, the API server, or the
-//! world outside; and whether that is whom a rule names. It knows nothing of
-//! prefixes in rules.
+//! Who a peer is: this host, another node, a pod, the API server, a role without
+//! an address, or the world outside; and which addresses are known to be whose.
+//! It knows nothing of rules.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
 
 use crate::{
     entity::Entity,
@@ -11,24 +14,24 @@ use crate::{
         SERVICE_ACCOUNT,
     },
     node::{Options, ThisNode},
-    policy::Peers,
-    selector::Selector,
-    world::{Pod, World},
+    world::{ContainerPort, Pod, World},
 };
 
-/// Everything about an address that rules can ask, its own number left out.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Everything about a peer that rules can ask, its own address left out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     pub(crate) kind: Kind,
-    is_api_server: bool,
+    pub(crate) is_api_server: bool,
     /// What `fromEndpoints` selects by.
-    labels: Labels,
+    pub(crate) labels: Labels,
     /// What `fromNodes` selects by.
-    node_labels: Option<Labels>,
+    pub(crate) node_labels: Option<Labels>,
+    /// The named ports of a pod.
+    pub(crate) ports: Vec<ContainerPort>,
 }
 
 /// The kind of an identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// This host.
     Host,
@@ -36,6 +39,8 @@ pub(crate) enum Kind {
     RemoteNode,
     /// A pod with an address of its own.
     Pod,
+    /// A role that has no address here.
+    Placeless(Entity),
     /// Everyone else, an API server outside the cluster included.
     Outside {
         /// The family of the address.
@@ -43,45 +48,63 @@ pub(crate) enum Kind {
     },
 }
 
+/// Roles of the cluster that have no address of their own.
+pub(crate) const PLACELESS: [Entity; 4] =
+    [Entity::Health, Entity::Ingress, Entity::Init, Entity::Unmanaged];
+
 impl Identity {
     /// Whoever has an address that nobody in the world claims.
-    pub(crate) fn world(is_v4: bool) -> Self {
-        let name = if is_v4 { "world-ipv4" } else { "world-ipv6" };
-        let labels = Labels::default().with(RESERVED, name, "");
-        Self { kind: Kind::Outside { is_v4 }, is_api_server: false, labels, node_labels: None }
+    pub(crate) fn world(is_v4: bool, options: &Options) -> Self {
+        let name = match (options.single_stack, is_v4) {
+            (true, _) => "world",
+            (false, true) => "world-ipv4",
+            (false, false) => "world-ipv6",
+        };
+        Self::reserved(Kind::Outside { is_v4 }, name, false)
     }
 
-    fn plays(&self, entity: Entity) -> bool {
+    /// Whoever plays a role that has no address.
+    pub(crate) fn placeless(entity: Entity) -> Self {
+        Self::reserved(Kind::Placeless(entity), entity.name(), false)
+    }
+
+    fn reserved(kind: Kind, name: &str, is_api_server: bool) -> Self {
+        let mut labels = Labels::default().with(RESERVED, name, "");
+        if is_api_server {
+            labels.insert(RESERVED, "kube-apiserver", "");
+        }
+        Self { kind, is_api_server, labels, node_labels: None, ports: Vec::new() }
+    }
+
+    fn pod(namespace: &str, pod: &Pod, world: &World, options: &Options) -> Self {
+        Self {
+            kind: Kind::Pod,
+            is_api_server: false,
+            labels: pod_labels(namespace, pod, world, options),
+            node_labels: None,
+            ports: pod.ports.clone(),
+        }
+    }
+
+    pub(crate) fn plays(&self, entity: Entity, options: &Options) -> bool {
         let outside = matches!(self.kind, Kind::Outside { .. });
         match entity {
             Entity::All => true,
             Entity::World => outside,
-            Entity::WorldIpv4 => self.kind == Kind::Outside { is_v4: true },
-            Entity::WorldIpv6 => self.kind == Kind::Outside { is_v4: false },
+            Entity::WorldIpv4 => {
+                self.kind == Kind::Outside { is_v4: true } && !options.single_stack
+            }
+            Entity::WorldIpv6 => {
+                self.kind == Kind::Outside { is_v4: false } && !options.single_stack
+            }
             Entity::Host => self.kind == Kind::Host,
             Entity::RemoteNode => self.kind == Kind::RemoteNode,
             Entity::KubeApiserver => self.is_api_server,
             Entity::Cluster | Entity::ClusterMesh => !outside || self.is_api_server,
-            Entity::Health | Entity::Ingress | Entity::Init | Entity::Unmanaged | Entity::None => {
-                false
+            Entity::Health | Entity::Ingress | Entity::Init | Entity::Unmanaged => {
+                self.kind == Kind::Placeless(entity)
             }
-        }
-    }
-
-    /// Whether a rule names this identity. Prefixes are a question of the
-    /// address and answered elsewhere; here they match nobody.
-    pub(crate) fn is_named_by(&self, peers: &Peers) -> bool {
-        let any = |selectors: &[Selector], labels: &Labels| {
-            selectors.iter().any(|selector| selector.selects(labels))
-        };
-        match peers {
-            Peers::Every => true,
-            Peers::Nobody | Peers::Prefixes(_) => false,
-            Peers::Entities(entities) => entities.iter().any(|entity| self.plays(*entity)),
-            Peers::Endpoints(selectors) => any(selectors, &self.labels),
-            Peers::Nodes(selectors) => {
-                self.node_labels.as_ref().is_some_and(|labels| any(selectors, labels))
-            }
+            Entity::None => false,
         }
     }
 
@@ -91,60 +114,96 @@ impl Identity {
             Kind::Outside { .. } => true,
             Kind::Host | Kind::RemoteNode => options.cidr_match_nodes,
             Kind::Pod => options.cidr_match_pods,
+            Kind::Placeless(_) => false,
         }
     }
 }
 
-/// The identity of every address that the world knows. Where two claim one
-/// address, the host comes first, then nodes, then pods.
-pub(crate) fn known_addresses(
-    world: &World,
-    node: &ThisNode,
-    options: &Options,
-) -> BTreeMap<IpAddr, Identity> {
-    let mut known = BTreeMap::new();
-    let own = world.nodes.get(&node.name).map(|own| &own.addresses);
-    for address in node.addresses.iter().chain(own.into_iter().flatten()) {
-        let identity = |is_api_server| Identity {
-            kind: Kind::Host,
-            is_api_server,
-            labels: reserved("host", is_api_server),
-            node_labels: None,
-        };
-        claim(&mut known, world, *address, identity);
+/// The number of an identity within [`Known::identities`].
+pub(crate) type IdentityId = usize;
+
+/// Who has which address, as far as the world knows.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// Every identity once.
+    pub(crate) identities: Vec<Identity>,
+    /// Whose an address is.
+    pub(crate) addresses: BTreeMap<IpAddr, IdentityId>,
+}
+
+impl Known {
+    /// Where two claim one address, the host comes first, then nodes, then pods.
+    pub(crate) fn of(world: &World, node: &ThisNode, options: &Options) -> Self {
+        let mut known = Self::default();
+        let mut numbers = HashMap::new();
+        let own = world.nodes.get(&node.name).map(|own| &own.addresses);
+        for address in node.addresses.iter().chain(own.into_iter().flatten()) {
+            known.claim(world, *address, &mut numbers, |is_api_server| {
+                Identity::reserved(Kind::Host, "host", is_api_server)
+            });
+        }
+        for (_, other) in world.nodes.iter().filter(|(name, _)| **name != node.name) {
+            let labels = object_labels(&other.labels, options);
+            for address in &other.addresses {
+                known.claim(world, *address, &mut numbers, |is_api_server| Identity {
+                    node_labels: Some(labels.clone()),
+                    ..Identity::reserved(Kind::RemoteNode, "remote-node", is_api_server)
+                });
+            }
+        }
+        // Pods of one deployment have one identity, made once.
+        let mut alike = HashMap::new();
+        for ((namespace, _), pod) in &world.pods {
+            let key = (namespace, &pod.labels, &pod.service_account, &pod.ports);
+            let number = *alike.entry(key).or_insert_with(|| {
+                known.number(Identity::pod(namespace, pod, world, options), &mut numbers)
+            });
+            for address in &pod.addresses {
+                known.addresses.entry(address.to_canonical()).or_insert(number);
+            }
+        }
+        for address in &world.api_servers {
+            known.claim(world, *address, &mut numbers, |_| {
+                let mut outside = Identity::world(address.is_ipv4(), options);
+                outside.is_api_server = true;
+                outside.labels.insert(RESERVED, "kube-apiserver", "");
+                outside
+            });
+        }
+        known
     }
-    for (_, other) in world.nodes.iter().filter(|(name, _)| **name != node.name) {
-        for address in &other.addresses {
-            let identity = |is_api_server| Identity {
-                kind: Kind::RemoteNode,
-                is_api_server,
-                labels: reserved("remote-node", is_api_server),
-                node_labels: Some(object_labels(&other.labels, options)),
-            };
-            claim(&mut known, world, *address, identity);
+
+    /// The identity of an address that somebody claims.
+    pub(crate) fn identity(&self, address: &IpAddr) -> Option<&Identity> {
+        self.identities.get(*self.addresses.get(address)?)
+    }
+
+    fn claim(
+        &mut self,
+        world: &World,
+        address: IpAddr,
+        numbers: &mut HashMap<Identity, IdentityId>,
+        identity: impl FnOnce(bool) -> Identity,
+    ) {
+        let address = address.to_canonical();
+        if !self.addresses.contains_key(&address) {
+            let number = self.number(identity(world.api_servers.contains(&address)), numbers);
+            self.addresses.insert(address, number);
         }
     }
-    for ((namespace, _), pod) in &world.pods {
-        for address in &pod.addresses {
-            let identity = |_| Identity {
-                kind: Kind::Pod,
-                is_api_server: false,
-                labels: pod_labels(namespace, pod, world, options),
-                node_labels: None,
-            };
-            claim(&mut known, world, *address, identity);
+
+    fn number(
+        &mut self,
+        identity: Identity,
+        numbers: &mut HashMap<Identity, IdentityId>,
+    ) -> IdentityId {
+        let next = self.identities.len();
+        let number = *numbers.entry(identity.clone()).or_insert(next);
+        if number == next {
+            self.identities.push(identity);
         }
+        number
     }
-    for address in &world.api_servers {
-        let identity = |_| {
-            let mut outside = Identity::world(address.is_ipv4());
-            outside.is_api_server = true;
-            outside.labels.insert(RESERVED, "kube-apiserver", "");
-            outside
-        };
-        claim(&mut known, world, *address, identity);
-    }
-    known
 }
 
 /// The labels of this node that policies can select: those of its Node object
@@ -162,24 +221,6 @@ pub(crate) fn own_labels(world: &World, node: &ThisNode, options: &Options) -> L
     object_labels(&node_labels(world, node, options), options).with(RESERVED, "host", "")
 }
 
-fn claim(
-    known: &mut BTreeMap<IpAddr, Identity>,
-    world: &World,
-    address: IpAddr,
-    identity: impl FnOnce(bool) -> Identity,
-) {
-    let address = address.to_canonical();
-    known.entry(address).or_insert_with(|| identity(world.api_servers.contains(&address)));
-}
-
-fn reserved(name: &str, is_api_server: bool) -> Labels {
-    let mut labels = Labels::default().with(RESERVED, name, "");
-    if is_api_server {
-        labels.insert(RESERVED, "kube-apiserver", "");
-    }
-    labels
-}
-
 fn object_labels(labels: &BTreeMap<String, String>, options: &Options) -> Labels {
     let mut seen = Labels::default();
     for (key, value) in labels {
@@ -190,7 +231,8 @@ fn object_labels(labels: &BTreeMap<String, String>, options: &Options) -> Labels
     seen
 }
 
-fn pod_labels(namespace: &str, pod: &Pod, world: &World, options: &Options) -> Labels {
+/// What selectors see of a pod (rule 3).
+pub(crate) fn pod_labels(namespace: &str, pod: &Pod, world: &World, options: &Options) -> Labels {
     let mut labels = object_labels(&pod.labels, options);
     labels.insert(K8S, NAMESPACE, namespace);
     labels.insert(K8S, CLUSTER, LOCAL_CLUSTER);

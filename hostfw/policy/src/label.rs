@@ -20,7 +20,7 @@ pub const SERVICE_ACCOUNT: &str = "io.cilium.k8s.policy.serviceaccount";
 pub const LOCAL_CLUSTER: &str = "default";
 
 /// The labels of one identity: key -> (source, value), several sources a key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels(BTreeMap<String, Vec<(String, String)>>);
 
 impl Labels {
@@ -37,6 +37,18 @@ impl Labels {
     pub fn with(mut self, source: &str, key: &str, value: &str) -> Self {
         self.insert(source, key, value);
         self
+    }
+
+    /// The keys, ascending.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Every key with each of its values.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().flat_map(|(key, values)| {
+            values.iter().map(move |(_, value)| (key.as_str(), value.as_str()))
+        })
     }
 
     /// The values under a key, of one source or of any.

@@ -13,6 +13,8 @@
 pub mod complaint;
 pub mod fields;
 pub mod file_name;
+pub mod fqdn;
+pub mod l7;
 pub mod text;
 
 pub mod cidr;
@@ -22,34 +24,46 @@ pub mod label;
 pub mod policy;
 pub mod ports;
 pub mod selector;
+pub mod service_ref;
 pub mod world;
 
 mod builtin;
+mod cilium;
+mod cluster_network_policy;
 mod compile;
 mod compiled;
+mod conflict;
 mod document;
 mod encode;
+mod enforceable;
 mod identity;
 mod lint;
+mod matrix;
+mod network_policy;
 mod node;
+mod outcome;
+mod parts;
 mod peers;
 mod rows;
 mod rule;
 mod rule_set;
 mod select;
+mod selector_index;
 mod services;
 mod summary;
+mod terms;
 mod world_reader;
 
 pub use crate::{
     compile::{CompileError, MAX_IMAGE_WORDS, compile},
-    compiled::{Compiled, MatchingRules, PolicyStatus, Rule, RuleKind},
+    compiled::{Compiled, MatchingRules, PolicyStatus, Rule, RuleKind, Subject, SubjectName},
     complaint::{Complaint, Severity, Source},
     document::read_policies,
+    enforceable::read_enforceable,
     file_name::FileName,
     identity::node_labels,
     lint::lint,
-    node::{Enforcement, Options, ThisNode, Tunnel, TunnelKind},
+    node::{Dialect, Enforcement, Options, ThisNode, Tunnel, TunnelKind},
     policy::Policy,
     world::World,
     world_reader::read_world,

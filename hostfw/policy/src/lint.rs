@@ -8,10 +8,10 @@ use ipnet::IpNet;
 use crate::{
     cidr::{PrefixSource, PrefixTerm},
     complaint::{Complaint, Report, Source},
-    identity::{self, Kind},
+    identity::{Kind, Known},
     node::{Options, ThisNode},
-    peers,
-    policy::{Peers, Policy},
+    policy::{Peers, Policy, Spec, Subjects},
+    terms::{cidrs, leaves},
     world::World,
 };
 
@@ -27,28 +27,44 @@ pub fn lint(
     node: &ThisNode,
     options: &Options,
 ) -> Vec<Complaint> {
-    let known = identity::known_addresses(world, node, options);
+    let known = Known::of(world, node, options);
     // Nobody means this host itself by a prefix that names others.
-    let unmatched: BTreeSet<IpAddr> = known
-        .iter()
-        .filter(|(_, identity)| matches!(identity.kind, Kind::RemoteNode | Kind::Pod))
-        .filter(|(_, identity)| !identity.has_prefixes(options))
-        .map(|(address, _)| *address)
-        .collect();
+    let is_unmatched = |address: &&IpAddr| {
+        known.identity(address).is_some_and(|identity| {
+            matches!(identity.kind, Kind::RemoteNode | Kind::Pod) && !identity.has_prefixes(options)
+        })
+    };
+    let unmatched: BTreeSet<IpAddr> =
+        known.addresses.keys().filter(is_unmatched).copied().collect();
     let mut complaints = Vec::new();
     for source in sources {
         let mut report = Report::new(source);
         for policy in policies.iter().filter(|policy| policy.path == source.path) {
+            for spec in &policy.specs {
+                lint_subjects(spec, options, &mut report);
+            }
             for rule in policy.specs.iter().flat_map(|spec| &spec.rules) {
-                let Peers::Prefixes(terms) = &rule.peers else { continue };
-                for term in terms {
-                    lint_term(term, world, &unmatched, &mut report);
+                for leaf in leaves(&rule.peers) {
+                    let Peers::Prefixes(terms) = leaf else { continue };
+                    for term in terms {
+                        lint_term(term, world, &unmatched, &mut report);
+                    }
                 }
             }
         }
         complaints.extend(report.finish());
     }
     complaints
+}
+
+fn lint_subjects(spec: &Spec, options: &Options, report: &mut Report<'_>) {
+    match spec.subjects {
+        Subjects::Pods(_) if !options.pods => {
+            let what = "this part is for pods; it does not concern this node's own traffic";
+            report.warning(spec.at, "pods-only", what, "nodeSelector, if nodes are meant");
+        }
+        Subjects::Pods(_) | Subjects::Nodes(_) => {}
+    }
 }
 
 fn lint_term(
@@ -63,7 +79,7 @@ fn lint_term(
         let what = format!("there is no CiliumCIDRGroup `{name}`, so this matches nobody");
         report.warning(term.at, "no-such-group", what, "a group of the cluster directory");
     }
-    for cidr in peers::cidrs(term, world) {
+    for cidr in cidrs(term, world) {
         warn_unmatched(cidr, term, unmatched, report);
     }
 }

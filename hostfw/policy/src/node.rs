@@ -49,8 +49,33 @@ impl TunnelKind {
     }
 }
 
+/// What the language allows; a reader of documents asks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dialect {
+    /// Protocols without ports may be written without a port.
+    pub extended_protocols: bool,
+    /// So may those that have ports; every port is meant then.
+    pub missing_ports: bool,
+    /// `fromNodes` and `toNodes` exist.
+    pub node_selectors: bool,
+    /// Peers are those of this cluster where nothing else is said.
+    pub default_local_cluster: bool,
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self {
+            extended_protocols: true,
+            // Who forgot the port did not mean every one.
+            missing_ports: false,
+            node_selectors: true,
+            default_local_cluster: true,
+        }
+    }
+}
+
 /// How policies are applied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Prefixes match addresses of nodes too.
     pub cidr_match_nodes: bool,
@@ -64,6 +89,35 @@ pub struct Options {
     pub allow_own_tunnels: bool,
     /// DHCP of this node is allowed.
     pub allow_dhcp_client: bool,
+    /// Pods of this node are subjects too.
+    pub pods: bool,
+    /// Policies for nodes have an effect.
+    pub host_policies: bool,
+    /// This host may reach its own pods where nothing denies it.
+    pub allow_local_host: bool,
+    /// `enableDefaultDeny: false` has an effect.
+    pub honour_default_deny: bool,
+    /// Only IPv4 exists: the world is one, and has no families.
+    pub single_stack: bool,
+}
+
+impl Default for Options {
+    /// Nothing is added for this node, and everything written has its effect.
+    fn default() -> Self {
+        Self {
+            cidr_match_nodes: false,
+            cidr_match_pods: false,
+            cilium_labels: false,
+            enforcement: Enforcement::Default,
+            allow_own_tunnels: false,
+            allow_dhcp_client: false,
+            pods: false,
+            host_policies: true,
+            allow_local_host: true,
+            honour_default_deny: true,
+            single_stack: false,
+        }
+    }
 }
 
 /// What puts a direction in force.

@@ -1,85 +1,71 @@
-//! Peer classes: all addresses, divided into as few classes as the rules of
-//! this host can tell apart, with the row of each. It walks the prefixes of the
-//! rules and the known addresses from the outside in; it never looks at a peer
-//! and a port together.
+//! Peer classes: all addresses, divided into as few classes as the terms of all
+//! rules can tell apart, with the terms of each. It walks the prefixes and the
+//! known addresses from the outside in; it knows no rules and no ports.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
 };
 
-use hostfw_datapath::{
-    Direction,
-    image::{ELSEWHERE, LOCAL},
-};
+use hostfw_datapath::image::{ELSEWHERE, LOCAL};
 use ipnet::IpNet;
 
 use crate::{
-    cidr::{PrefixSource, PrefixTerm},
     compile::CompileError,
     encode::Segments,
-    identity::{Identity, Kind},
-    label::{K8S, Labels},
+    entity::Entity,
+    identity::{Identity, IdentityId, Kind, Known, PLACELESS},
     node::Options,
-    policy::{Peers, PolicyRule},
-    rows::{RowId, Rows},
-    rule_set::RuleSets,
-    services::PortClasses,
-    world::World,
+    rule_set::{EMPTY, RuleSets, SetId},
+    terms::{TermId, TermIndex},
 };
 
 /// More classes than this do not fit into a peer word.
 const MAX_CLASSES: usize = 1 << 24;
 
-/// A rule of this host, as far as peers are concerned.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PeerRule<'a> {
-    /// The rule as it was written.
-    pub(crate) rule: &'a PolicyRule,
-    /// Which of the lists of [`PortClasses::of_list`] it is about; `None` for
-    /// every service.
-    pub(crate) list: Option<usize>,
-}
-
-/// The rows of one class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct RowPair {
-    pub(crate) ingress: RowId,
-    pub(crate) egress: RowId,
-}
-
-/// All addresses, divided.
+/// All peers, divided.
 #[derive(Debug)]
 pub(crate) struct PeerClasses {
-    /// The rows of every class.
-    pub(crate) rows: Vec<RowPair>,
+    /// The terms of every class.
+    pub(crate) sets: Vec<SetId>,
     /// Peer words of the IPv4 addresses.
     pub(crate) v4: Segments<u32>,
     /// Peer words of the IPv6 addresses.
     pub(crate) v6: Segments<u128>,
+    /// The classes of peers that have no address.
+    pub(crate) placeless: Vec<(Entity, u32)>,
 }
 
 /// What the division works on and with.
 pub(crate) struct Division<'a> {
-    pub(crate) rules: &'a [PeerRule<'a>],
-    pub(crate) ports: &'a PortClasses,
-    pub(crate) world: &'a World,
-    pub(crate) known: &'a BTreeMap<IpAddr, Identity>,
+    pub(crate) index: &'a TermIndex<'a>,
+    pub(crate) known: &'a Known,
     pub(crate) options: &'a Options,
+    /// Sets of terms.
     pub(crate) sets: &'a mut RuleSets,
-    pub(crate) table: &'a mut Rows,
 }
 
 impl Division<'_> {
-    /// Divides all addresses of both families.
+    /// Divides all peers.
     pub(crate) fn divide(mut self) -> Result<PeerClasses, CompileError> {
         let mut classes = Classes::default();
-        let mut identities = Identities::default();
-        let v4 = self.family(true, &mut classes, &mut identities)?;
-        let v6 = self.family(false, &mut classes, &mut identities)?;
+        let of_identity: Vec<SetId> =
+            self.known.identities.iter().map(|one| self.set_of(one)).collect();
+        let v4 = self.family(true, &of_identity, &mut classes)?;
+        let v6 = self.family(false, &of_identity, &mut classes)?;
         let v4 =
             v4.into_iter().filter_map(|(at, word)| Some((u32::try_from(at).ok()?, word))).collect();
-        Ok(PeerClasses { rows: classes.rows, v4, v6 })
+        let mut placeless = Vec::new();
+        for entity in PLACELESS {
+            let set = self.set_of(&Identity::placeless(entity));
+            placeless.push((entity, classes.number(set)?));
+        }
+        Ok(PeerClasses { sets: classes.sets, v4, v6, placeless })
+    }
+
+    fn set_of(&mut self, identity: &Identity) -> SetId {
+        let terms = self.index.naming(identity);
+        terms.iter().fold(EMPTY, |set, term| self.sets.with(set, *term))
     }
 
     /// Walks one family. Prefixes are nested or apart, never crossing, so a
@@ -87,120 +73,74 @@ impl Division<'_> {
     fn family(
         &mut self,
         is_v4: bool,
+        of_identity: &[SetId],
         classes: &mut Classes,
-        identities: &mut Identities,
     ) -> Result<Segments<u128>, CompileError> {
-        let outside = identities.rows(self, &Identity::world(is_v4))?;
+        let outside = self.set_of(&Identity::world(is_v4, self.options));
+        let named_anyway: BTreeSet<TermId> = self.sets.ids(outside).into_iter().collect();
         let mut active = Active::default();
         let mut open: Vec<Open> = Vec::new();
         let mut segments = Vec::new();
-        for (prefix, marks) in marks(self.rules, self.world, self.known, is_v4) {
-            while let Some(last) = open.pop_if(|last| !last.prefix.contains(&prefix)) {
+        let marks = marks(self.index, self.known, is_v4);
+        for marks in marks.chunk_by(|left, right| left.0 == right.0) {
+            let Some((prefix, _)) = marks.first() else { continue };
+            while let Some(last) = open.pop_if(|last| !last.prefix.contains(prefix)) {
                 last.close(open.last(), &mut active, &mut segments);
             }
-            let around = open.last().map_or(outside, |last| last.rows);
-            let changes = active.apply(&marks);
-            let rows = if changes.gone.is_empty() {
-                self.with_rules(around, &changes.come)?
-            } else {
-                self.with_rules(outside, &active.rules())?
-            };
-            let mut word = classes.number(rows)?;
-            if let Some(identity) = marks.identity {
-                let own = identities.rows(self, identity)?;
-                let all = if identity.has_prefixes(self.options) {
-                    self.with_rules(own, &active.rules())?
-                } else {
-                    own
-                };
+            let changes = active.apply(marks);
+            let mut set = open.last().map_or(outside, |last| last.set);
+            for term in changes.gone.iter().filter(|term| !named_anyway.contains(term)) {
+                set = self.sets.without(set, *term);
+            }
+            for term in &changes.come {
+                set = self.sets.with(set, *term);
+            }
+            let mut word = classes.number(set)?;
+            if let Some(id) = marks.iter().find_map(|(_, mark)| mark.identity())
+                && let (Some(identity), Some(own)) =
+                    (self.known.identities.get(id), of_identity.get(id))
+            {
+                let mut all = *own;
+                if identity.has_prefixes(self.options) {
+                    all = active.counts.keys().fold(all, |set, term| self.sets.with(set, *term));
+                }
                 word = classes.number(all)?
                     | match identity.kind {
                         Kind::Host => LOCAL,
                         Kind::RemoteNode | Kind::Pod => ELSEWHERE,
-                        Kind::Outside { .. } => 0,
+                        Kind::Placeless(_) | Kind::Outside { .. } => 0,
                     };
             }
             segments.push((prefix.first, word));
-            open.push(Open { prefix, rows, word, changes });
+            open.push(Open { prefix: *prefix, set, word, changes });
         }
         while let Some(last) = open.pop() {
             last.close(open.last(), &mut active, &mut segments);
         }
         Ok(normalised(segments))
     }
-
-    fn with_rules(&mut self, rows: RowPair, rules: &[u32]) -> Result<RowPair, CompileError> {
-        let mut rows = rows;
-        for id in rules {
-            let rule = usize::try_from(*id).ok().and_then(|at| self.rules.get(at));
-            let Some(PeerRule { rule, list }) = rule else { continue };
-            let classes =
-                list.map(|list| self.ports.of_list.get(list).map_or(&[][..], Vec::as_slice));
-            let row = match rule.direction {
-                Direction::Ingress => &mut rows.ingress,
-                Direction::Egress => &mut rows.egress,
-            };
-            *row = self.table.with(self.sets, *row, *id, classes)?;
-        }
-        Ok(rows)
-    }
 }
 
-/// What begins and ends at every prefix of a family; the whole family and
-/// every known address are among them.
-fn marks<'a>(
-    rules: &[PeerRule<'_>],
-    world: &World,
-    known: &'a BTreeMap<IpAddr, Identity>,
-    is_v4: bool,
-) -> BTreeMap<Prefix, Marks<'a>> {
-    let mut marks: BTreeMap<Prefix, Marks<'a>> = BTreeMap::new();
-    marks.entry(Prefix::whole(is_v4)).or_default();
-    let mut n_terms = 0u32;
-    for (id, rule) in (0u32..).zip(rules) {
-        let Peers::Prefixes(terms) = &rule.rule.peers else { continue };
-        for term in terms {
-            for cidr in cidrs(term, world) {
-                if matches!(cidr, IpNet::V4(_)) != is_v4
-                    || term.except.iter().any(|left_out| left_out.contains(&cidr))
-                {
-                    continue;
-                }
-                let mark = (n_terms, id);
-                n_terms += 1;
-                marks.entry(Prefix::of(cidr)).or_default().begins.push(mark);
-                for left_out in term.except.iter().filter(|one| cidr.contains(*one)) {
-                    marks.entry(Prefix::of(*left_out)).or_default().ends.push(mark);
-                }
-            }
+/// What begins and ends at every prefix of a family, in the order of the walk;
+/// the whole family and every known address are among them.
+fn marks(index: &TermIndex<'_>, known: &Known, is_v4: bool) -> Vec<(Prefix, Mark)> {
+    let mut marks = vec![(Prefix::whole(is_v4), Mark::Nothing)];
+    for (entry, (cidr, except, term)) in (0u32..).zip(&index.prefixes) {
+        if matches!(cidr, IpNet::V4(_)) != is_v4
+            || except.iter().any(|left_out| left_out.contains(cidr))
+        {
+            continue;
+        }
+        marks.push((Prefix::of(*cidr), Mark::Begins { entry, term: *term }));
+        for left_out in except.iter().filter(|one| cidr.contains(*one)) {
+            marks.push((Prefix::of(*left_out), Mark::Ends { entry, term: *term }));
         }
     }
-    for (address, identity) in known.iter().filter(|(at, _)| at.is_ipv4() == is_v4) {
-        marks.entry(Prefix::of(IpNet::from(*address))).or_default().identity = Some(identity);
+    for (address, identity) in known.addresses.iter().filter(|(at, _)| at.is_ipv4() == is_v4) {
+        marks.push((Prefix::of(IpNet::from(*address)), Mark::Known(*identity)));
     }
+    marks.sort_unstable();
     marks
-}
-
-/// The prefixes that an entry of a list names.
-pub(crate) fn cidrs(term: &PrefixTerm, world: &World) -> Vec<IpNet> {
-    match &term.from {
-        PrefixSource::Cidr(cidr) => vec![*cidr],
-        PrefixSource::Group(name) => {
-            world.cidr_groups.get(name).map(|group| group.cidrs.clone()).unwrap_or_default()
-        }
-        PrefixSource::Groups(selector) => world
-            .cidr_groups
-            .values()
-            .filter(|group| {
-                let mut labels = Labels::default();
-                for (key, value) in &group.labels {
-                    labels.insert(K8S, key, value);
-                }
-                selector.selects(&labels)
-            })
-            .flat_map(|group| group.cidrs.iter().copied())
-            .collect(),
-    }
 }
 
 /// A prefix of either family. A wider one sorts before those inside it.
@@ -235,86 +175,104 @@ impl Prefix {
     }
 }
 
-/// What changes at one prefix: `(entry, rule)`.
-#[derive(Default)]
-struct Marks<'a> {
-    begins: Vec<(u32, u32)>,
-    ends: Vec<(u32, u32)>,
-    identity: Option<&'a Identity>,
+/// What happens at a prefix. Beginnings come before ends, so that an entry that
+/// names a prefix and leaves it out again does not name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Mark {
+    Nothing,
+    Begins { entry: u32, term: TermId },
+    Ends { entry: u32, term: TermId },
+    Known(IdentityId),
 }
 
-/// The entries in force at the current prefix, and how many of each rule.
+impl Mark {
+    fn identity(self) -> Option<IdentityId> {
+        match self {
+            Self::Known(identity) => Some(identity),
+            Self::Nothing | Self::Begins { .. } | Self::Ends { .. } => None,
+        }
+    }
+}
+
+/// The entries in force at the current prefix, and how many of each term.
 #[derive(Default)]
 struct Active {
     entries: BTreeSet<u32>,
-    counts: BTreeMap<u32, u32>,
+    counts: BTreeMap<TermId, u32>,
 }
 
 /// What a prefix changed, to be undone behind it.
 #[derive(Default)]
 struct Changes {
-    begun: Vec<(u32, u32)>,
-    ended: Vec<(u32, u32)>,
-    /// Rules that match here and did not around.
-    come: Vec<u32>,
-    /// Rules that matched around and do not here.
-    gone: Vec<u32>,
+    begun: Vec<(u32, TermId)>,
+    ended: Vec<(u32, TermId)>,
+    /// Terms that match here and did not around.
+    come: Vec<TermId>,
+    /// Terms that matched around and do not here.
+    gone: Vec<TermId>,
 }
 
 impl Active {
-    fn apply(&mut self, marks: &Marks<'_>) -> Changes {
+    fn apply(&mut self, marks: &[(Prefix, Mark)]) -> Changes {
         let mut changes = Changes::default();
-        for (entry, rule) in &marks.begins {
-            self.entries.insert(*entry);
-            changes.begun.push((*entry, *rule));
-            let count = self.counts.entry(*rule).or_insert(0);
-            if *count == 0 {
-                changes.come.push(*rule);
-            }
-            *count += 1;
-        }
-        for (entry, rule) in &marks.ends {
-            if self.entries.remove(entry) {
-                changes.ended.push((*entry, *rule));
-                if self.drop_one(*rule) {
-                    changes.gone.push(*rule);
+        for (_, mark) in marks {
+            match *mark {
+                Mark::Nothing | Mark::Known(_) => {}
+                Mark::Begins { entry, term } => {
+                    self.entries.insert(entry);
+                    changes.begun.push((entry, term));
+                    let count = self.counts.entry(term).or_insert(0);
+                    if *count == 0 {
+                        changes.come.push(term);
+                    }
+                    *count += 1;
+                }
+                Mark::Ends { entry, term } => {
+                    if self.entries.remove(&entry) {
+                        changes.ended.push((entry, term));
+                        if self.drop_one(term) {
+                            changes.gone.push(term);
+                        }
+                    }
                 }
             }
         }
+        // What came and went at one prefix was never there.
+        let gone = std::mem::take(&mut changes.gone);
+        let (both, gone): (Vec<_>, Vec<_>) =
+            gone.into_iter().partition(|term| changes.come.contains(term));
+        changes.come.retain(|term| !both.contains(term));
+        changes.gone = gone;
         changes
     }
 
     fn undo(&mut self, changes: &Changes) {
-        for (entry, rule) in &changes.ended {
+        for (entry, term) in &changes.ended {
             self.entries.insert(*entry);
-            *self.counts.entry(*rule).or_insert(0) += 1;
+            *self.counts.entry(*term).or_insert(0) += 1;
         }
-        for (entry, rule) in &changes.begun {
+        for (entry, term) in &changes.begun {
             self.entries.remove(entry);
-            self.drop_one(*rule);
+            self.drop_one(*term);
         }
     }
 
-    /// True when it was the rule's last entry.
-    fn drop_one(&mut self, rule: u32) -> bool {
-        let count = self.counts.entry(rule).or_insert(1);
+    /// True when it was the term's last entry.
+    fn drop_one(&mut self, term: TermId) -> bool {
+        let count = self.counts.entry(term).or_insert(1);
         *count = count.saturating_sub(1);
         let was_last = *count == 0;
         if was_last {
-            self.counts.remove(&rule);
+            self.counts.remove(&term);
         }
         was_last
-    }
-
-    fn rules(&self) -> Vec<u32> {
-        self.counts.keys().copied().collect()
     }
 }
 
 /// A prefix around the current one.
 struct Open {
     prefix: Prefix,
-    rows: RowPair,
+    set: SetId,
     word: u32,
     changes: Changes,
 }
@@ -345,60 +303,24 @@ fn normalised(segments: Segments<u128>) -> Segments<u128> {
     result
 }
 
-/// Numbers pairs of rows.
+/// Numbers sets of terms.
 #[derive(Default)]
 struct Classes {
-    rows: Vec<RowPair>,
-    numbers: HashMap<RowPair, u32>,
+    sets: Vec<SetId>,
+    numbers: HashMap<SetId, u32>,
 }
 
 impl Classes {
-    fn number(&mut self, rows: RowPair) -> Result<u32, CompileError> {
-        if let Some(number) = self.numbers.get(&rows) {
+    fn number(&mut self, set: SetId) -> Result<u32, CompileError> {
+        if let Some(number) = self.numbers.get(&set) {
             return Ok(*number);
         }
-        if self.rows.len() >= MAX_CLASSES {
+        if self.sets.len() >= MAX_CLASSES {
             return Err(CompileError::TooManyPeerClasses);
         }
-        let number = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
-        self.rows.push(rows);
-        self.numbers.insert(rows, number);
+        let number = u32::try_from(self.sets.len()).unwrap_or(u32::MAX);
+        self.sets.push(set);
+        self.numbers.insert(set, number);
         Ok(number)
-    }
-}
-
-/// Rows of identities, without the rules that name prefixes. Pods of one
-/// deployment have one identity, and those that the same rules name one row.
-#[derive(Default)]
-struct Identities {
-    known: BTreeMap<Identity, RowPair>,
-    by_rules: HashMap<Vec<u32>, RowPair>,
-}
-
-impl Identities {
-    fn rows(
-        &mut self,
-        division: &mut Division<'_>,
-        identity: &Identity,
-    ) -> Result<RowPair, CompileError> {
-        if let Some(rows) = self.known.get(identity) {
-            return Ok(*rows);
-        }
-        let naming: Vec<u32> = (0u32..)
-            .zip(division.rules)
-            .filter(|(_, one)| identity.is_named_by(&one.rule.peers))
-            .map(|(id, _)| id)
-            .collect();
-        let rows = match self.by_rules.get(&naming) {
-            Some(rows) => *rows,
-            None => {
-                let empty = division.table.empty()?;
-                let empty = RowPair { ingress: empty, egress: empty };
-                division.with_rules(empty, &naming)?
-            }
-        };
-        self.by_rules.insert(naming, rows);
-        self.known.insert(identity.clone(), rows);
-        Ok(rows)
     }
 }

@@ -2,68 +2,138 @@
 //! services, each with its place in its file. It does not know what the words
 //! mean on this node; that is the compiler's business.
 
+use std::collections::BTreeMap;
+
 use hostfw_datapath::Direction;
 
 use crate::{
-    cidr::PrefixTerm, entity::Entity, ports::Services, selector::Selector, text::Position,
+    cidr::PrefixTerm, entity::Entity, fqdn::NamePattern, ports::Services, selector::Selector,
+    service_ref::ServiceTerm, text::Position,
 };
 
 /// One document that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// Its kind, as documents name it.
+    pub kind: &'static str,
     /// `metadata.name`, with the namespace before it where there is one.
     pub name: String,
+    /// The namespace of a namespaced policy.
+    pub namespace: Option<String>,
+    /// `metadata.annotations`.
+    pub annotations: BTreeMap<String, String>,
     /// The file it stands in.
     pub path: String,
     /// Where the document starts.
     pub at: Position,
-    /// Its parts that concern nodes; none in a policy for pods.
+    /// Its parts.
     pub specs: Vec<Spec>,
 }
 
-/// One `spec`, or one item of `specs`, with a `nodeSelector`.
+/// One `spec`, or one item of `specs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// The nodes concerned.
-    pub nodes: Selector,
-    /// `enableDefaultDeny.ingress`, true unless written otherwise.
-    pub default_deny_ingress: bool,
-    /// `enableDefaultDeny.egress`, true unless written otherwise.
-    pub default_deny_egress: bool,
+    /// Where it starts.
+    pub at: Position,
+    /// Who is concerned.
+    pub subjects: Subjects,
+    /// When its rules are asked.
+    pub tier: Tier,
+    /// What becomes of ingress.
+    pub ingress: Stance,
+    /// What becomes of egress.
+    pub egress: Stance,
     /// Every item of the rule lists, in the order of the document.
     pub rules: Vec<PolicyRule>,
 }
 
+/// Who a part of a policy concerns. Nodes and pods never mix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subjects {
+    /// The nodes with these labels.
+    Nodes(Selector),
+    /// The pods with these labels, their namespace among them.
+    Pods(Selector),
+}
+
+/// When rules are asked: the first tier that decides ends the search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Before all others.
+    Admin,
+    /// Where most policies are.
+    Normal,
+    /// After all others.
+    Baseline,
+}
+
+/// What a part of a policy does to a direction of those it selects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stance {
+    /// Nothing.
+    Untouched,
+    /// Its rules are asked; what none of them matches is allowed.
+    InForce,
+    /// Its rules are asked; what none of them matches is denied.
+    DefaultDeny,
+}
+
 impl Spec {
-    /// Whether traffic that no rule of this direction matches is denied, as far
-    /// as this part is concerned.
-    pub fn default_deny(&self, direction: Direction) -> bool {
+    /// What becomes of a direction.
+    pub fn stance(&self, direction: Direction) -> Stance {
         match direction {
-            Direction::Ingress => self.default_deny_ingress,
-            Direction::Egress => self.default_deny_egress,
+            Direction::Ingress => self.ingress,
+            Direction::Egress => self.egress,
         }
     }
 }
 
-/// One item of `ingress`, `egress`, `ingressDeny` or `egressDeny`.
+/// One item of a list of rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyRule {
     /// Where the item's first key stands.
     pub at: Position,
     /// Which list it stands in.
     pub direction: Direction,
-    /// True for an item of the deny lists.
-    pub deny: bool,
+    /// What it does.
+    pub action: Action,
+    /// Its place within its tier: of two that match, the smaller decides. The
+    /// same for all rules of [`Tier::Normal`].
+    pub priority: u32,
     /// Who.
     pub peers: Peers,
     /// What.
     pub services: Services,
+    /// Whether the peer has to prove who it is.
+    pub authentication: Option<Authentication>,
     /// The same for the same words in the same list, wherever it stands.
     pub fingerprint: u64,
 }
 
+/// What a rule does. The order is that in which equal priorities are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// Denies, whatever else of its priority allows.
+    Deny,
+    /// Allows.
+    Allow,
+    /// Leaves the decision to the next tier.
+    Pass,
+}
+
+/// `authentication.mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// None is wanted, even where another rule wants one.
+    Disabled,
+    /// Mutual authentication of the workloads.
+    Required,
+    /// Never succeeds; for tests of the reference.
+    AlwaysFail,
+}
+
 /// The other end of a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Peers {
     /// No peers were named: everyone.
     Every,
@@ -77,4 +147,10 @@ pub enum Peers {
     Endpoints(Vec<Selector>),
     /// `fromNodes`, `toNodes`: other nodes by their labels, any of the selectors.
     Nodes(Vec<Selector>),
+    /// `toFQDNs`: addresses that were seen in answers for a matching name.
+    Names(Vec<NamePattern>),
+    /// `toServices`: whoever stands behind them.
+    Services(Vec<ServiceTerm>),
+    /// A list whose items are of several kinds.
+    AnyOf(Vec<Peers>),
 }

@@ -1,10 +1,15 @@
-//! Services: protocols, ports and ranges as `toPorts` writes them. It does not
-//! resolve names of ports (a node has none), and knows no packets.
+//! Services: protocols, ports and ranges as `toPorts` writes them, and what is
+//! to happen above them. It does not resolve names of ports, and knows no
+//! packets.
+
+use hostfw_datapath::Direction;
 
 use crate::{
     complaint::Report,
     fields::{self, Fields},
-    text::{Node, Value},
+    l7::{self, EntryContext, L7},
+    node::Dialect,
+    text::{Node, Position, Value},
 };
 
 /// IANA number of TCP.
@@ -36,11 +41,42 @@ pub enum Services {
     /// Every protocol, ICMP and unknown ones included.
     Every,
     /// These; none at all is possible.
-    Only(Vec<Service>),
+    Only(Vec<Entry>),
+}
+
+/// One entry of `toPorts`: services that a rule treats alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// Services by number.
+    pub services: Vec<Service>,
+    /// Services by the name of a pod's port.
+    pub named: Vec<NamedPort>,
+    /// What a proxy is to look at.
+    pub l7: Option<L7>,
+}
+
+impl From<Vec<Service>> for Entry {
+    fn from(services: Vec<Service>) -> Self {
+        Self { services, named: Vec::new(), l7: None }
+    }
+}
+
+/// A port by its name: that of the subject in ingress, that of the peer in
+/// egress (rule 17).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPort {
+    /// Where it stands.
+    pub at: Position,
+    /// The name, in lower case.
+    pub name: String,
+    /// The protocols that are meant.
+    pub protocols: &'static [u8],
+    /// The last port of a range that begins at the named one; ingress only.
+    pub end: Option<u16>,
 }
 
 /// A protocol and a range of its ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Service {
     /// IANA number.
     pub protocol: u8,
@@ -65,49 +101,64 @@ impl Service {
 /// Ports that one entry of `toPorts` may hold.
 const MAX_PORTS: usize = 40;
 
-/// Well-known names with the number to write instead.
-const NAMES: &[(&str, u16)] = &[
-    ("bgp", 179),
-    ("dns", 53),
-    ("domain", 53),
-    ("ftp", 21),
-    ("http", 80),
-    ("https", 443),
-    ("imap", 143),
-    ("imaps", 993),
-    ("ldap", 389),
-    ("ldaps", 636),
-    ("mysql", 3306),
-    ("nfs", 2049),
-    ("ntp", 123),
-    ("postgres", 5432),
-    ("postgresql", 5432),
-    ("rdp", 3389),
-    ("redis", 6379),
-    ("smtp", 25),
-    ("snmp", 161),
-    ("ssh", 22),
-    ("sunrpc", 111),
-    ("syslog", 514),
-    ("telnet", 23),
-];
-
-/// Reads `toPorts` of a rule for nodes: a list of entries with `ports`.
-pub fn read_list(node: &Node, deny: bool, report: &mut Report<'_>) -> Vec<Service> {
-    let mut services = Vec::new();
-    for item in fields::list(node, "toPorts", report).unwrap_or_default() {
-        services.extend(entry(item, deny, report));
-    }
-    services
+/// Which list the ports stand in.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The direction of the list.
+    pub direction: Direction,
+    /// A deny rule ends at ports.
+    pub deny: bool,
+    /// The policy selects nodes.
+    pub for_nodes: bool,
+    /// The policy has no namespace.
+    pub is_clusterwide: bool,
+    /// What the language allows.
+    pub dialect: &'a Dialect,
 }
 
-fn entry(node: &Node, deny: bool, report: &mut Report<'_>) -> Vec<Service> {
-    let Some(mut fields) = Fields::new(node, "an entry of `toPorts`", report) else {
-        return Vec::new();
-    };
-    let ports = fields.take("ports");
-    if !deny {
-        refuse_proxies(&mut fields, report);
+/// Reads `toPorts`: a list of entries with `ports`.
+pub fn read_list(node: &Node, place: &Place<'_>, report: &mut Report<'_>) -> Vec<Entry> {
+    let items = fields::list(node, "toPorts", report).unwrap_or_default();
+    items.iter().filter_map(|item| entry(item, place, report)).collect()
+}
+
+fn entry(node: &Node, place: &Place<'_>, report: &mut Report<'_>) -> Option<Entry> {
+    let mut fields = Fields::new(node, "an entry of `toPorts`", report)?;
+    let mut entry = Entry::default();
+    let mut protocols: Vec<u8> = Vec::new();
+    let mut has_range = false;
+    if let Some(ports) = fields.take("ports") {
+        let items = fields::list(ports, "ports", report).unwrap_or_default();
+        if items.len() > MAX_PORTS {
+            let what = format!("{} ports in one entry; {MAX_PORTS} are possible", items.len());
+            report.error(ports.at, "too-many", what, "several entries, or a range with endPort");
+        }
+        for item in items {
+            match port(item, place, report) {
+                Some(Port::Numbers { services, is_range }) => {
+                    protocols.extend(services.iter().map(|service| service.protocol));
+                    has_range |= is_range;
+                    entry.services.extend(services);
+                }
+                Some(Port::Name(named)) => {
+                    protocols.extend(named.protocols);
+                    entry.named.push(named);
+                }
+                None => {}
+            }
+        }
+    }
+    if !place.deny {
+        let whole = |service: &Service| service.first == 0 && service.last == u16::MAX;
+        let context = EntryContext {
+            direction: place.direction,
+            for_nodes: place.for_nodes,
+            protocols: &protocols,
+            has_port_0: entry.services.iter().any(whole),
+            has_range,
+            is_clusterwide: place.is_clusterwide,
+        };
+        entry.l7 = l7::read(&mut fields, &context, report);
     }
     fields.finish(report, |unknown| match unknown {
         "port" | "endPort" | "protocol" => {
@@ -116,36 +167,16 @@ fn entry(node: &Node, deny: bool, report: &mut Report<'_>) -> Vec<Service> {
         "rules" => Some("remove it: a deny rule ends at ports".to_owned()),
         _ => None,
     });
-    let Some(ports) = ports else { return Vec::new() };
-    let items = fields::list(ports, "ports", report).unwrap_or_default();
-    if items.len() > MAX_PORTS {
-        let what = format!("{} ports in one entry; {MAX_PORTS} are possible", items.len());
-        report.error(ports.at, "too-many", what, "several entries, or a range with endPort");
-    }
-    items.iter().filter_map(|item| port(item, report)).flatten().collect()
+    Some(entry)
 }
 
-/// What hands a connection to a proxy has no place in a policy for nodes.
-fn refuse_proxies(fields: &mut Fields<'_>, report: &mut Report<'_>) {
-    for name in ["rules", "serverNames", "listener", "terminatingTLS", "originatingTLS"] {
-        let Some(entry) = fields.take_entry(name) else { continue };
-        match &entry.value.value {
-            Value::Map(entries) if entries.is_empty() => {}
-            Value::List(items) if items.is_empty() => {}
-            Value::Null
-            | Value::Text(_)
-            | Value::Number(_)
-            | Value::Truth(_)
-            | Value::List(_)
-            | Value::Map(_) => {
-                let what = format!("`{name}` needs a proxy; a policy for nodes ends at ports");
-                report.error(entry.at, "l7-on-host", what, "remove it");
-            }
-        }
-    }
+/// One item of `ports`.
+enum Port {
+    Numbers { services: Vec<Service>, is_range: bool },
+    Name(NamedPort),
 }
 
-fn port(node: &Node, report: &mut Report<'_>) -> Option<Vec<Service>> {
+fn port(node: &Node, place: &Place<'_>, report: &mut Report<'_>) -> Option<Port> {
     let mut fields = Fields::new(node, "a port", report)?;
     let port_node = fields.take("port");
     let end_node = fields.take("endPort");
@@ -158,35 +189,57 @@ fn port(node: &Node, report: &mut Report<'_>) -> Option<Vec<Service>> {
         Some(node) => fields::text(node, "protocol", report)?,
     };
     let folded = written.to_ascii_uppercase();
-    let protocols: &[u8] = match folded.as_str() {
+    let protocols: &'static [u8] = match folded.as_str() {
         "" | "ANY" => &[TCP, UDP, SCTP],
         "TCP" => &[TCP],
         "UDP" => &[UDP],
         "SCTP" => &[SCTP],
         name => {
             let protocol_at = protocol_node.unwrap_or(node).at;
-            return without_ports(name, written, protocol_at, port_node, end_node, report);
+            let services = without_ports(name, written, protocol_at, port_node, end_node, report)?;
+            if port_node.is_none() && !place.dialect.extended_protocols {
+                let what = format!("{name} has no `port`, and the extended protocols are off");
+                report.error(at, "missing-field", what, "port: \"0\"");
+            }
+            return Some(Port::Numbers { services, is_range: false });
         }
     };
 
     let Some(port_node) = port_node else {
+        if place.dialect.missing_ports {
+            let every = protocols.iter().map(|protocol| Service::whole(*protocol));
+            return Some(Port::Numbers { services: every.collect(), is_range: false });
+        }
         let what = "a port has no `port`";
         report.error(at, "missing-field", what, "port: \"443\", or port: \"0\" for every port");
         return None;
     };
-    let first = number(port_node, report)?;
-    let last = match end_node {
-        None => first,
-        Some(node) => end(node, first, report)?,
-    };
-    let (first, last) = if first == 0 { (0, u16::MAX) } else { (first, last) };
-    Some(protocols.iter().map(|protocol| Service { protocol: *protocol, first, last }).collect())
+    match number(port_node, report)? {
+        Number::Is(first) => {
+            let last = match end_node {
+                None => first,
+                Some(node) => end(node, first, report)?,
+            };
+            let is_range = last != first;
+            let (first, last) = if first == 0 { (0, u16::MAX) } else { (first, last) };
+            let services =
+                protocols.iter().map(|protocol| Service { protocol: *protocol, first, last });
+            Some(Port::Numbers { services: services.collect(), is_range })
+        }
+        Number::Named(name) => {
+            let end = match end_node {
+                None => None,
+                Some(node) => Some(end(node, 0, report)?).filter(|end| *end != 0),
+            };
+            Some(Port::Name(NamedPort { at: port_node.at, name, protocols, end }))
+        }
+    }
 }
 
 fn without_ports(
     name: &str,
     written: &str,
-    at: crate::text::Position,
+    at: Position,
     port_node: Option<&Node>,
     end_node: Option<&Node>,
     report: &mut Report<'_>,
@@ -216,8 +269,15 @@ fn without_ports(
     None
 }
 
-/// Reads `port`: a plain decimal number in quotes.
-fn number(node: &Node, report: &mut Report<'_>) -> Option<u16> {
+/// What `port` says.
+pub(crate) enum Number {
+    Is(u16),
+    /// In lower case.
+    Named(String),
+}
+
+/// Reads `port`: a plain decimal number in quotes, or a name.
+pub(crate) fn number(node: &Node, report: &mut Report<'_>) -> Option<Number> {
     let written = fields::text(node, "port", report)?;
     let digits = !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit());
     if digits && (written == "0" || !written.starts_with('0')) {
@@ -226,21 +286,14 @@ fn number(node: &Node, report: &mut Report<'_>) -> Option<u16> {
             let what = format!("there is no port {written}");
             report.error(node.at, "bad-port", what, "a number from 0 to 65535");
         }
-        return number;
+        return number.map(Number::Is);
     }
     if digits {
         let instead = format!("port: \"{}\"", written.trim_start_matches('0'));
         let what = format!("`{written}` may be read as octal");
         report.error(node.at, "bad-port", what, instead);
     } else if is_name(written) && !is_number_in_disguise(written) {
-        let folded = written.to_ascii_lowercase();
-        let known = NAMES.iter().find(|(name, _)| *name == folded);
-        let instead = known.map_or_else(
-            || "the number of the port".to_owned(),
-            |(_, number)| format!("port: \"{number}\""),
-        );
-        let what = format!("`{written}` is a port name; nodes have none, it would match nothing");
-        report.error(node.at, "named-port", what, instead);
+        return Some(Number::Named(written.to_ascii_lowercase()));
     } else {
         let what = format!("`{written}` is no port");
         report.error(node.at, "bad-port", what, "a plain decimal number, as in port: \"443\"");
@@ -265,7 +318,7 @@ fn is_number_in_disguise(written: &str) -> bool {
 }
 
 /// Reads `endPort`, the last port of a range.
-fn end(node: &Node, first: u16, report: &mut Report<'_>) -> Option<u16> {
+pub(crate) fn end(node: &Node, first: u16, report: &mut Report<'_>) -> Option<u16> {
     let number = match &node.value {
         Value::Number(written) => written.parse::<u16>().ok(),
         Value::Null | Value::Text(_) | Value::Truth(_) | Value::List(_) | Value::Map(_) => {

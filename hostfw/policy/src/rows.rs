@@ -25,16 +25,32 @@ pub(crate) struct Rows {
     nodes: Vec<[u32; WAYS]>,
     known: HashMap<[u32; WAYS], u32>,
     levels: u32,
+    /// By level: the node that no rule matches.
+    empty: Vec<u32>,
+    /// What two nodes of a level came to.
+    unions: HashMap<(u32, u32, u32), u32>,
 }
 
 impl Rows {
     /// Rows over so many port classes.
-    pub(crate) fn new(n_classes: u32) -> Self {
+    pub(crate) fn new(n_classes: u32) -> Result<Self, CompileError> {
         let mut levels = 1;
         while n_classes > 1 << (4 * levels) {
             levels += 1;
         }
-        Self { nodes: Vec::new(), known: HashMap::new(), levels }
+        let mut rows = Self {
+            nodes: Vec::new(),
+            known: HashMap::new(),
+            levels,
+            empty: Vec::new(),
+            unions: HashMap::new(),
+        };
+        let mut node = EMPTY;
+        for _ in 0..levels {
+            node = rows.intern([node; WAYS])?;
+            rows.empty.push(node);
+        }
+        Ok(rows)
     }
 
     /// Levels of every row.
@@ -48,11 +64,55 @@ impl Rows {
     }
 
     /// The row that no rule matches.
-    pub(crate) fn empty(&mut self) -> Result<RowId, CompileError> {
-        let mut node = EMPTY;
-        for _ in 0..self.levels {
-            node = self.intern([node; WAYS])?;
+    pub(crate) fn empty(&self) -> RowId {
+        self.empty.last().copied().unwrap_or(0)
+    }
+
+    /// The row of the rules of both.
+    pub(crate) fn union(
+        &mut self,
+        sets: &mut RuleSets,
+        one: RowId,
+        other: RowId,
+    ) -> Result<RowId, CompileError> {
+        if sets.n_parts() > MAX_SET_PARTS {
+            return Err(CompileError::TooLarge);
         }
+        self.union_nodes(sets, one, other, self.levels - 1)
+    }
+
+    fn union_nodes(
+        &mut self,
+        sets: &mut RuleSets,
+        one: u32,
+        other: u32,
+        level: u32,
+    ) -> Result<u32, CompileError> {
+        let empty = usize::try_from(level).ok().and_then(|level| self.empty.get(level)).copied();
+        if one == other || Some(other) == empty {
+            return Ok(one);
+        }
+        if Some(one) == empty {
+            return Ok(other);
+        }
+        let key = (one.min(other), one.max(other), level);
+        if let Some(known) = self.unions.get(&key) {
+            return Ok(*known);
+        }
+        let mut children = self.children(one);
+        // Neighbours are mostly equal, and equal ones have one answer.
+        let mut last = None;
+        for (child, beside) in children.iter_mut().zip(self.children(other)) {
+            let pair = (*child, beside);
+            *child = match last {
+                Some((known, answer)) if known == pair => answer,
+                _ if level == 0 => sets.union(pair.0, pair.1),
+                _ => self.union_nodes(sets, pair.0, pair.1, level - 1)?,
+            };
+            last = Some((pair, *child));
+        }
+        let node = self.intern(children)?;
+        self.unions.insert(key, node);
         Ok(node)
     }
 

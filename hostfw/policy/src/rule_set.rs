@@ -1,6 +1,6 @@
-//! Sets of rule ids, each stored once and sharing their parts, so that a
-//! hundred thousand cells that differ in one rule cost little more than that
-//! rule. They are binary tries over the bits of the ids (Okasaki and Gill,
+//! Sets of numbers (of rules, of what peers are named by), each stored once and
+//! sharing their parts, so that a hundred thousand cells that differ in one rule
+//! cost little more than that rule. They are binary tries over the bits of the ids (Okasaki and Gill,
 //! "Fast mergeable integer maps"): the form of a set does not depend on the
 //! order in which it grew, so equal sets have equal numbers.
 
@@ -86,6 +86,46 @@ impl RuleSets {
         }
     }
 
+    /// The ids of either set.
+    pub(crate) fn union(&mut self, one: SetId, other: SetId) -> SetId {
+        if one == other {
+            return one;
+        }
+        match (self.parts(one), self.parts(other)) {
+            (Parts::Empty, _) => other,
+            (_, Parts::Empty) => one,
+            (Parts::One(rule), _) => self.with(other, rule),
+            (_, Parts::One(rule)) => self.with(one, rule),
+            (
+                parts @ Parts::Two { prefix, bit, low, high },
+                beside @ Parts::Two { prefix: prefix_2, bit: bit_2, low: low_2, high: high_2 },
+            ) => {
+                if (prefix, bit) == (prefix_2, bit_2) {
+                    let low = self.union(low, low_2);
+                    let high = self.union(high, high_2);
+                    self.intern(Parts::Two { prefix, bit, low, high })
+                } else if bit > bit_2 && above(prefix_2, bit) == prefix {
+                    self.union_below(parts, other, prefix_2)
+                } else if bit_2 > bit && above(prefix, bit_2) == prefix_2 {
+                    self.union_below(beside, one, prefix)
+                } else {
+                    self.join_sets((one, prefix), (other, prefix_2))
+                }
+            }
+        }
+    }
+
+    /// A split set with another one that lies on one of its sides.
+    fn union_below(&mut self, parts: Parts, set: SetId, sample: u32) -> SetId {
+        let Parts::Two { prefix, bit, low, high } = parts else { return set };
+        let (low, high) = if sample & bit == 0 {
+            (self.union(low, set), high)
+        } else {
+            (low, self.union(high, set))
+        };
+        self.intern(Parts::Two { prefix, bit, low, high })
+    }
+
     /// The ids of a set, ascending.
     pub(crate) fn ids(&self, set: SetId) -> Vec<u32> {
         let mut ids = Vec::new();
@@ -102,10 +142,15 @@ impl RuleSets {
 
     /// The set of one new rule beside a set whose ids start like `sample`.
     fn join(&mut self, set: SetId, sample: u32, rule: u32) -> SetId {
-        let bit = 1 << (31 - (sample ^ rule).leading_zeros());
         let one = self.intern(Parts::One(rule));
-        let (low, high) = if rule & bit == 0 { (one, set) } else { (set, one) };
-        self.intern(Parts::Two { prefix: above(rule, bit), bit, low, high })
+        self.join_sets((set, sample), (one, rule))
+    }
+
+    /// Two sets whose ids start differently; each with a sample of them.
+    fn join_sets(&mut self, one: (SetId, u32), other: (SetId, u32)) -> SetId {
+        let bit = 1 << (31 - (one.1 ^ other.1).leading_zeros());
+        let (low, high) = if one.1 & bit == 0 { (one.0, other.0) } else { (other.0, one.0) };
+        self.intern(Parts::Two { prefix: above(one.1, bit), bit, low, high })
     }
 
     fn intern(&mut self, parts: Parts) -> SetId {
@@ -149,6 +194,12 @@ mod tests {
                     expected.remove(&rule);
                 }
                 prop_assert_eq!(sets.ids(set), expected.iter().copied().collect::<Vec<_>>());
+                let (even, odd): (Vec<u32>, Vec<u32>) =
+                    expected.iter().partition(|rule| *rule % 3 == 0);
+                let even = even.iter().fold(EMPTY, |set, rule| sets.with(set, *rule));
+                let odd = odd.iter().fold(EMPTY, |set, rule| sets.with(set, *rule));
+                prop_assert_eq!(sets.union(even, odd), set);
+                prop_assert_eq!(sets.union(set, odd), set);
                 let again = expected.iter().rev().fold(EMPTY, |set, rule| sets.with(set, *rule));
                 prop_assert_eq!(again, set);
             }

@@ -1,38 +1,64 @@
-//! Which rules concern this node, what they put in force, and how listings name
-//! them. It looks at node selectors only; peers and services come later.
+//! Which rules concern this host and its pods, what they put in force, and how
+//! listings name them. It looks at subjects only; peers and services come later.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use hostfw_datapath::{Direction, verdict::Answer};
 
 use crate::{
     builtin,
-    compiled::{PolicyStatus, Rule, RuleKind},
+    compiled::{PolicyStatus, Rule, RuleKind, SubjectName},
     identity,
+    label::Labels,
     node::{Enforcement, Options, ThisNode},
-    policy::{Policy, PolicyRule},
+    policy::{Action, Policy, PolicyRule, Spec, Stance, Subjects, Tier},
+    selector_index::SelectorIndex,
     summary,
     text::fingerprint,
-    world::World,
+    world::{ContainerPort, World},
 };
 
 /// The name of the policy that built-in rules belong to.
 const BUILT_IN: &str = "built-in";
 
 /// What is in force in one direction.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Force {
     pub(crate) in_force: bool,
     /// The answer where no rule matches.
     pub(crate) default: Answer,
 }
 
-/// The rules that concern this node, and what follows from them.
-pub(crate) struct Selected<'p> {
-    pub(crate) rules: Vec<(Rule, Cow<'p, PolicyRule>)>,
-    pub(crate) policies: Vec<PolicyStatus>,
+/// A rule in its tier.
+pub(crate) struct SelectedRule<'p> {
+    /// As listings show it.
+    pub(crate) listed: Rule,
+    /// `None` for what follows all tiers.
+    pub(crate) tier: Option<Tier>,
+    /// As it was written.
+    pub(crate) rule: Cow<'p, PolicyRule>,
+}
+
+/// What concerns one subject. Pods with equal labels and ports share it.
+pub(crate) struct Profile {
+    /// Its rules, ascending.
+    pub(crate) rules: Vec<usize>,
+    /// The named ports of a pod.
+    pub(crate) ports: Vec<ContainerPort>,
     pub(crate) ingress: Force,
     pub(crate) egress: Force,
+}
+
+/// The rules that concern anyone here, and what follows from them.
+pub(crate) struct Selected<'p> {
+    pub(crate) rules: Vec<SelectedRule<'p>>,
+    pub(crate) policies: Vec<PolicyStatus>,
+    pub(crate) profiles: Vec<Profile>,
+    /// Every subject and its profile; this host first.
+    pub(crate) subjects: Vec<(SubjectName, usize)>,
 }
 
 pub(crate) fn select<'p>(
@@ -41,54 +67,215 @@ pub(crate) fn select<'p>(
     node: &ThisNode,
     options: &Options,
 ) -> Selected<'p> {
-    let labels = identity::own_labels(world, node, options);
-    let mut rules: Vec<(Rule, Cow<'p, PolicyRule>)> = Vec::new();
-    let mut statuses = Vec::new();
-    // Per direction: a rule stands here; one of them denies by default.
-    let mut found = [(false, false); 2];
-    for policy in policies {
-        let mut selects_this_node = false;
-        for spec in policy.specs.iter().filter(|spec| spec.nodes.selects(&labels)) {
-            selects_this_node = true;
+    let specs: Vec<(&Policy, &Spec)> = policies
+        .iter()
+        .flat_map(|policy| policy.specs.iter().map(move |spec| (policy, spec)))
+        .collect();
+    let mut candidates = vec![host(&specs, world, node, options)];
+    let mut subjects = vec![(SubjectName::Host, 0)];
+    if options.pods {
+        pods(&specs, world, node, options, &mut candidates, &mut subjects);
+    }
+
+    // Ids follow the documents, so rules are taken in their order.
+    let mut rules: Vec<SelectedRule<'p>> = Vec::new();
+    let mut of_spec: Vec<std::ops::Range<usize>> = Vec::with_capacity(specs.len());
+    for (number, (policy, spec)) in specs.iter().enumerate() {
+        let start = rules.len();
+        if candidates.iter().any(|one| one.specs.binary_search(&number).is_ok()) {
             for rule in &spec.rules {
-                let found = &mut found[usize::from(rule.direction == Direction::Egress)];
-                found.0 = true;
-                found.1 |= spec.default_deny(rule.direction);
-                rules.push((listed(rules.len(), policy, rule), Cow::Borrowed(rule)));
+                let listed = listed(rules.len(), policy, rule);
+                rules.push(SelectedRule {
+                    listed,
+                    tier: Some(spec.tier),
+                    rule: Cow::Borrowed(rule),
+                });
             }
         }
-        statuses.push(PolicyStatus {
-            name: policy.name.clone(),
-            path: policy.path.clone(),
-            line: policy.at.line,
-            selects_this_node,
-        });
+        of_spec.push(start..rules.len());
     }
+    let n_written = rules.len();
     for (summary, rule) in builtin::rules(node, options) {
-        let listed = Rule {
-            id: id(rules.len()),
-            policy: BUILT_IN.to_owned(),
-            path: String::new(),
-            line: 0,
-            column: 0,
-            direction: rule.direction,
-            kind: RuleKind::BuiltIn,
-            summary,
-            hash: hash(BUILT_IN, &rule),
-        };
-        rules.push((listed, Cow::Owned(rule)));
+        rules.push(built_in(rules.len(), RuleKind::BuiltIn, Some(Tier::Normal), summary, rule));
     }
-    tell_apart(rules.iter_mut().map(|(rule, _)| &mut rule.hash));
-    let force = |(any, denies): (bool, bool)| match options.enforcement {
+    let for_host = n_written..rules.len();
+    if options.pods && options.allow_local_host {
+        let (summary, rule) = builtin::local_host();
+        rules.push(built_in(rules.len(), RuleKind::LocalHost, None, summary, rule));
+    }
+    let for_pods = for_host.end..rules.len();
+    tell_apart(rules.iter_mut().map(|rule| &mut rule.listed.hash));
+
+    let profiles = candidates
+        .iter()
+        .map(|one| profile(one, &specs, &of_spec, [&for_host, &for_pods], options))
+        .collect();
+    let policies = statuses(policies, &specs, &candidates, &subjects);
+    Selected { rules, policies, profiles, subjects }
+}
+
+/// Someone whom specs may select.
+struct Candidate {
+    is_host: bool,
+    ports: Vec<ContainerPort>,
+    /// The specs that do, ascending.
+    specs: Vec<usize>,
+}
+
+fn host(
+    specs: &[(&Policy, &Spec)],
+    world: &World,
+    node: &ThisNode,
+    options: &Options,
+) -> Candidate {
+    let labels = identity::own_labels(world, node, options);
+    let selects = |spec: &Spec| match &spec.subjects {
+        Subjects::Nodes(selector) => options.host_policies && selector.selects(&labels),
+        Subjects::Pods(_) => false,
+    };
+    let specs = specs.iter().enumerate().filter(|(_, (_, spec))| selects(spec));
+    Candidate { is_host: true, ports: Vec::new(), specs: specs.map(|(number, _)| number).collect() }
+}
+
+fn pods(
+    specs: &[(&Policy, &Spec)],
+    world: &World,
+    node: &ThisNode,
+    options: &Options,
+    candidates: &mut Vec<Candidate>,
+    subjects: &mut Vec<(SubjectName, usize)>,
+) {
+    let selectors =
+        specs.iter().zip(0u32..).filter_map(|((_, spec), number)| match &spec.subjects {
+            Subjects::Pods(selector) => Some((selector, number)),
+            Subjects::Nodes(_) => None,
+        });
+    let index = SelectorIndex::new(selectors.collect());
+    let mut known: HashMap<(Labels, &[ContainerPort]), usize> = HashMap::new();
+    for ((namespace, name), pod) in &world.pods {
+        if pod.node.as_ref() != Some(&node.name) {
+            continue;
+        }
+        let labels = identity::pod_labels(namespace, pod, world, options);
+        let number = *known.entry((labels, &pod.ports)).or_insert_with_key(|(labels, ports)| {
+            let mut found = Vec::new();
+            index.selecting(labels, &mut found);
+            let mut specs: Vec<usize> =
+                found.into_iter().filter_map(|number| usize::try_from(number).ok()).collect();
+            specs.sort_unstable();
+            specs.dedup();
+            candidates.push(Candidate { is_host: false, ports: ports.to_vec(), specs });
+            candidates.len() - 1
+        });
+        let (namespace, name) = (namespace.clone(), name.clone());
+        subjects.push((SubjectName::Pod { namespace, name }, number));
+    }
+}
+
+/// What the specs of a candidate come to.
+fn profile(
+    candidate: &Candidate,
+    specs: &[(&Policy, &Spec)],
+    of_spec: &[std::ops::Range<usize>],
+    [for_host, for_pods]: [&std::ops::Range<usize>; 2],
+    options: &Options,
+) -> Profile {
+    let mut rules = Vec::new();
+    let mut stances = [Stance::Untouched; 2];
+    let mut has_ingress_rule = false;
+    for number in &candidate.specs {
+        let (Some((_, spec)), Some(range)) = (specs.get(*number), of_spec.get(*number)) else {
+            continue;
+        };
+        rules.extend(range.clone());
+        has_ingress_rule |= spec.ingress != Stance::Untouched;
+        for (stance, direction) in stances.iter_mut().zip([Direction::Ingress, Direction::Egress]) {
+            let written = match spec.stance(direction) {
+                Stance::InForce if spec.tier == Tier::Normal && !options.honour_default_deny => {
+                    Stance::DefaultDeny
+                }
+                written @ (Stance::Untouched | Stance::InForce | Stance::DefaultDeny) => written,
+            };
+            *stance = written.max(*stance);
+        }
+    }
+    let force = |stance: Stance| match options.enforcement {
         Enforcement::Default => Force {
-            in_force: any,
-            default: if any && denies { Answer::DefaultDeny } else { Answer::DefaultAllow },
+            in_force: stance != Stance::Untouched,
+            default: if stance == Stance::DefaultDeny {
+                Answer::DefaultDeny
+            } else {
+                Answer::DefaultAllow
+            },
         },
         Enforcement::Always => Force { in_force: true, default: Answer::DefaultDeny },
         Enforcement::Never => Force { in_force: false, default: Answer::DefaultAllow },
     };
-    let [ingress, egress] = found.map(force);
-    Selected { rules, policies: statuses, ingress, egress }
+    let [ingress, egress] = stances.map(force);
+    if candidate.is_host {
+        rules.extend(for_host.clone());
+    } else if ingress.default == Answer::DefaultDeny
+        && (options.enforcement != Enforcement::Always || has_ingress_rule)
+    {
+        rules.extend(for_pods.clone());
+    }
+    Profile { rules, ports: candidate.ports.clone(), ingress, egress }
+}
+
+fn statuses(
+    policies: &[Policy],
+    specs: &[(&Policy, &Spec)],
+    candidates: &[Candidate],
+    subjects: &[(SubjectName, usize)],
+) -> Vec<PolicyStatus> {
+    let mut n_pods = vec![0; candidates.len()];
+    for (_, number) in subjects.iter().skip(1) {
+        if let Some(count) = n_pods.get_mut(*number) {
+            *count += 1;
+        }
+    }
+    let mut first_spec = 0;
+    let mut statuses = Vec::with_capacity(policies.len());
+    for policy in policies {
+        let own = first_spec..first_spec + policy.specs.len();
+        first_spec = own.end;
+        debug_assert!(specs.len() >= own.end);
+        let selects = |one: &Candidate| one.specs.iter().any(|spec| own.contains(spec));
+        statuses.push(PolicyStatus {
+            name: policy.name.clone(),
+            path: policy.path.clone(),
+            line: policy.at.line,
+            selects_this_node: candidates.iter().any(|one| one.is_host && selects(one)),
+            n_pods: candidates
+                .iter()
+                .zip(&n_pods)
+                .filter(|(one, _)| !one.is_host && selects(one))
+                .map(|(_, n_pods)| n_pods)
+                .sum(),
+        });
+    }
+    statuses
+}
+
+fn built_in(
+    index: usize,
+    kind: RuleKind,
+    tier: Option<Tier>,
+    summary: String,
+    rule: PolicyRule,
+) -> SelectedRule<'static> {
+    let listed = Rule {
+        id: id(index),
+        policy: BUILT_IN.to_owned(),
+        path: String::new(),
+        line: 0,
+        column: 0,
+        direction: rule.direction,
+        kind,
+        summary,
+        hash: hash(BUILT_IN, &rule),
+    };
+    SelectedRule { listed, tier, rule: Cow::Owned(rule) }
 }
 
 fn listed(index: usize, policy: &Policy, rule: &PolicyRule) -> Rule {
@@ -99,14 +286,19 @@ fn listed(index: usize, policy: &Policy, rule: &PolicyRule) -> Rule {
         line: rule.at.line,
         column: rule.at.column,
         direction: rule.direction,
-        kind: if rule.deny { RuleKind::Deny } else { RuleKind::Allow },
+        kind: match rule.action {
+            Action::Allow => RuleKind::Allow,
+            Action::Deny => RuleKind::Deny,
+            Action::Pass => RuleKind::Pass,
+        },
         summary: summary::of(rule),
         hash: hash(&policy.name, rule),
     }
 }
 
 fn hash(policy: &str, rule: &PolicyRule) -> u64 {
-    let list = [u8::from(rule.direction == Direction::Egress), u8::from(rule.deny)];
+    let list =
+        [u8::from(rule.direction == Direction::Egress), u8::from(rule.action == Action::Deny)];
     fingerprint(fingerprint(rule.fingerprint, policy.as_bytes()), &list)
 }
 

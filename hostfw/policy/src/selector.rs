@@ -4,19 +4,20 @@
 use crate::{
     complaint::Report,
     fields::{self, Fields},
-    label::{self, CLUSTER, K8S, LOCAL_CLUSTER, Labels, NAMESPACE, RESERVED},
+    label::{self, CLUSTER, K8S, LOCAL_CLUSTER, Labels, NAMESPACE, NAMESPACE_LABELS, RESERVED},
+    node::Dialect,
     text::{Node, Position},
 };
 
 /// A conjunction of requirements; none at all selects everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selector {
     /// What labels must fulfil, in the order of the document.
     pub requirements: Vec<Requirement>,
 }
 
 /// One requirement on one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Requirement {
     /// The label's source; `None` for any.
     pub source: Option<String>,
@@ -27,7 +28,7 @@ pub struct Requirement {
 }
 
 /// What is required of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Operator {
     /// Present with one of the values.
     In(Vec<String>),
@@ -45,20 +46,63 @@ impl Selector {
         self.requirements.iter().all(|requirement| requirement.holds(labels))
     }
 
-    /// As the peer of a cluster-wide policy: pods of any namespace of this
-    /// cluster, unless it names a reserved role.
+    /// As the peer of a Cilium policy (rule 6): pods of the policy's own
+    /// namespace, or of any for a clusterwide one, and of this cluster; whatever
+    /// the author says about either stands. One that names a reserved role is
+    /// left as it is.
     #[must_use]
-    pub fn among_pods(mut self) -> Self {
+    pub fn among_pods(mut self, own_namespace: Option<&str>, dialect: &Dialect) -> Self {
         if self.requirements.iter().any(|one| one.source.as_deref() == Some(RESERVED)) {
             return self;
         }
         if !self.names(NAMESPACE) {
-            self.require(NAMESPACE, Operator::Exists);
+            match own_namespace {
+                Some(_) if self.names_namespace_labels() => {}
+                Some(own) => self.require(NAMESPACE, Operator::In(vec![own.to_owned()])),
+                None => self.require(NAMESPACE, Operator::Exists),
+            }
         }
+        if dialect.default_local_cluster {
+            self.in_local_cluster();
+        }
+        self
+    }
+
+    /// Pods of this cluster, unless the author named another one.
+    pub(crate) fn in_local_cluster(&mut self) {
         if !self.names(CLUSTER) {
             self.require(CLUSTER, Operator::In(vec![LOCAL_CLUSTER.to_owned()]));
         }
-        self
+    }
+
+    /// With the namespaces whose labels another selector asks about.
+    pub(crate) fn in_namespaces(&mut self, namespaces: Self) {
+        if namespaces.requirements.is_empty() {
+            self.require(NAMESPACE, Operator::Exists);
+        }
+        self.requirements.extend(namespaces.requirements.into_iter().map(|one| Requirement {
+            source: Some(K8S.to_owned()),
+            key: format!("{NAMESPACE_LABELS}.{}", one.key),
+            ..one
+        }));
+    }
+
+    /// With one namespace only.
+    pub(crate) fn in_namespace(&mut self, namespace: &str) {
+        self.require(NAMESPACE, Operator::In(vec![namespace.to_owned()]));
+    }
+
+    /// Keys of Kubernetes objects have no source of their own.
+    pub(crate) fn of_objects(&mut self) {
+        for requirement in &mut self.requirements {
+            requirement.source = Some(K8S.to_owned());
+        }
+    }
+
+    fn names_namespace_labels(&self) -> bool {
+        self.requirements.iter().any(|one| {
+            one.key.strip_prefix(NAMESPACE_LABELS).is_some_and(|rest| rest.starts_with('.'))
+        })
     }
 
     fn names(&self, key: &str) -> bool {
@@ -75,7 +119,7 @@ impl Selector {
 }
 
 impl Requirement {
-    /// True for what [`Selector::among_pods`] adds.
+    /// True for what [`Selector::among_pods`] adds to every selector.
     pub fn is_automatic(&self) -> bool {
         self.source.as_deref() == Some(K8S)
             && match &self.operator {
@@ -101,8 +145,36 @@ impl Requirement {
 
 /// Reads a selector; `name` is the field it stands in.
 pub fn read(node: &Node, name: &'static str, report: &mut Report<'_>) -> Option<Selector> {
+    let (mut selector, expressions) = read_apart(node, name, report)?;
+    selector.requirements.extend(expressions);
+    Some(selector)
+}
+
+/// Reads the `endpointSelector` of a policy of a namespace (rule 4): the
+/// namespace is its own, even where `matchLabels` names another one; what an
+/// expression says of it is asked besides.
+pub fn read_in_namespace(
+    node: &Node,
+    name: &'static str,
+    namespace: &str,
+    report: &mut Report<'_>,
+) -> Option<Selector> {
+    let (mut selector, expressions) = read_apart(node, name, report)?;
+    selector.requirements.retain(|one| one.key != NAMESPACE || one.source.as_deref() != Some(K8S));
+    selector.in_namespace(namespace);
+    selector.requirements.extend(expressions);
+    Some(selector)
+}
+
+/// What `matchLabels` says, and what `matchExpressions` does.
+fn read_apart(
+    node: &Node,
+    name: &'static str,
+    report: &mut Report<'_>,
+) -> Option<(Selector, Vec<Requirement>)> {
     let mut fields = Fields::new(node, "a selector", report)?;
     let mut selector = Selector::default();
+    let mut from_expressions = Vec::new();
     if let Some(labels) = fields.take("matchLabels") {
         for (entry, value) in fields::text_map(labels, "matchLabels", report) {
             check_value(entry.value.at, value, report);
@@ -113,7 +185,7 @@ pub fn read(node: &Node, name: &'static str, report: &mut Report<'_>) -> Option<
     }
     if let Some(expressions) = fields.take("matchExpressions") {
         for item in fields::list(expressions, "matchExpressions", report).unwrap_or_default() {
-            selector.requirements.extend(expression(item, report));
+            from_expressions.extend(expression(item, report));
         }
     }
     fields.finish(report, |unknown| {
@@ -123,7 +195,7 @@ pub fn read(node: &Node, name: &'static str, report: &mut Report<'_>) -> Option<
             .any(|start| unknown.to_ascii_lowercase().starts_with(start)))
         .then_some(instead)
     });
-    Some(selector)
+    Some((selector, from_expressions))
 }
 
 fn expression(node: &Node, report: &mut Report<'_>) -> Option<Requirement> {

@@ -6,9 +6,10 @@ use hostfw_datapath::Direction;
 use crate::{
     cidr::{PrefixSource, PrefixTerm},
     icmp::{IPV4_TYPES, IPV6_TYPES},
-    policy::{Peers, PolicyRule},
-    ports::{ICMP, ICMPV6, SCTP, Service, Services, TCP, UDP, WITHOUT_PORTS},
+    policy::{Action, Peers, PolicyRule},
+    ports::{Entry, ICMP, ICMPV6, NamedPort, SCTP, Service, Services, TCP, UDP, WITHOUT_PORTS},
     selector::{Operator, Requirement, Selector},
+    service_ref::{ServiceTerm, WhichServices},
 };
 
 /// More items of a list than these are only counted.
@@ -16,7 +17,11 @@ const SHOWN: usize = 4;
 
 /// The line of a rule.
 pub(crate) fn of(rule: &PolicyRule) -> String {
-    let verb = if rule.deny { "deny" } else { "allow" };
+    let verb = match rule.action {
+        Action::Allow => "allow",
+        Action::Deny => "deny",
+        Action::Pass => "pass",
+    };
     let side = match rule.direction {
         Direction::Ingress => "from",
         Direction::Egress => "to",
@@ -34,6 +39,19 @@ fn peers(peers: &Peers) -> String {
             format!("endpoints {}", joined(selectors.iter().map(selector)))
         }
         Peers::Nodes(selectors) => format!("nodes {}", joined(selectors.iter().map(selector))),
+        Peers::Names(names) => joined(names.iter().map(|one| one.as_written().to_owned())),
+        Peers::Services(services) => format!("services {}", joined(services.iter().map(behind))),
+        Peers::AnyOf(parts) => joined(parts.iter().map(self::peers)),
+    }
+}
+
+fn behind(term: &ServiceTerm) -> String {
+    match &term.which {
+        WhichServices::Named(namespace, name) => format!("{namespace}/{name}"),
+        WhichServices::Selected(None, wanted) => selector(wanted),
+        WhichServices::Selected(Some(namespace), wanted) => {
+            format!("{} in {namespace}", selector(wanted))
+        }
     }
 }
 
@@ -69,12 +87,14 @@ fn requirement(requirement: &Requirement) -> String {
 }
 
 fn services(services: &Services) -> String {
-    let Services::Only(list) = services else { return "every service".to_owned() };
-    if list.is_empty() {
-        return "no service".to_owned();
-    }
+    let Services::Only(entries) = services else { return "every service".to_owned() };
+    let shown: Vec<String> = entries.iter().flat_map(entry).collect();
+    if shown.is_empty() { "no service".to_owned() } else { joined(shown.into_iter()) }
+}
+
+fn entry(entry: &Entry) -> Vec<String> {
     let mut shown = Vec::new();
-    let mut rest = list.as_slice();
+    let mut rest = entry.services.as_slice();
     while let Some((first, after)) = rest.split_first() {
         // `ANY` was read as the three protocols with ports.
         let any = [TCP, UDP, SCTP].map(|protocol| Service { protocol, ..*first });
@@ -86,7 +106,24 @@ fn services(services: &Services) -> String {
             rest = after;
         }
     }
-    joined(shown.into_iter())
+    shown.extend(entry.named.iter().map(named));
+    if let (Some(last), Some(l7)) = (shown.last_mut(), &entry.l7) {
+        *last = format!("{last} ({})", l7.shown());
+    }
+    shown
+}
+
+fn named(port: &NamedPort) -> String {
+    let protocol = match port.protocols {
+        [TCP] => "TCP",
+        [UDP] => "UDP",
+        [SCTP] => "SCTP",
+        _ => "ANY",
+    };
+    match port.end {
+        Some(end) => format!("{protocol} {}-{end}", port.name),
+        None => format!("{protocol} {}", port.name),
+    }
 }
 
 fn service(service: &Service) -> String {

@@ -1,5 +1,5 @@
-//! Who is who: nodes, pods, namespaces, groups of prefixes and the API server,
-//! from whatever source. It does not know where these facts come from, and
+//! Who is who: nodes, pods, namespaces, services, groups of prefixes and the API
+//! server, from whatever source. It does not know where these facts come from, and
 //! which of them matter to a policy.
 
 use std::{
@@ -20,8 +20,13 @@ pub struct World {
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// Groups of prefixes by name.
     pub cidr_groups: BTreeMap<String, CidrGroup>,
+    /// Services by namespace and name.
+    pub services: BTreeMap<(String, String), Service>,
     /// Addresses of the API server, on a node or outside.
     pub api_servers: BTreeSet<IpAddr>,
+    /// The DNS names that were seen for an address. No file says this: it is
+    /// learned.
+    pub names: BTreeMap<IpAddr, BTreeSet<String>>,
 }
 
 /// A node of the cluster.
@@ -46,6 +51,30 @@ pub struct Pod {
     pub node: Option<String>,
     /// Its service account.
     pub service_account: String,
+    /// The ports of its containers that have a name.
+    pub ports: Vec<ContainerPort>,
+}
+
+/// A named port of a container.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContainerPort {
+    /// Its name, in lower case.
+    pub name: String,
+    /// IANA number.
+    pub protocol: u8,
+    /// The port.
+    pub port: u16,
+}
+
+/// A Service and who stands behind it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The labels of its pods; empty where somebody else names its endpoints.
+    pub selector: BTreeMap<String, String>,
+    /// The addresses of its Endpoints and EndpointSlices.
+    pub addresses: BTreeSet<IpAddr>,
 }
 
 /// A CiliumCIDRGroup.

@@ -8,9 +8,9 @@ use crate::{
     cidr,
     complaint::{Complaint, Report, Source},
     document::{POLICY_KINDS, WORLD_KINDS},
-    fields,
+    fields, ports,
     text::{self, Node, Position, Value},
-    world::{CidrGroup, ClusterNode, Pod, World},
+    world::{CidrGroup, ClusterNode, ContainerPort, Pod, World},
 };
 
 /// Reads every object of a directory, in the order of the paths. The world is
@@ -80,6 +80,7 @@ impl Reader {
                 self.world.namespaces.insert(metadata.name, metadata.labels);
             }
             "CiliumCIDRGroup" => self.cidr_group(node, metadata, report),
+            "Service" => self.service(node, metadata, report),
             "Endpoints" => self.endpoints(node, &metadata, report),
             _ => self.endpoint_slice(node, &metadata, report),
         }
@@ -92,7 +93,7 @@ impl Reader {
         at: Position,
         report: &mut Report<'_>,
     ) -> bool {
-        let name = if matches!(kind, "Pod" | "Endpoints" | "EndpointSlice") {
+        let name = if matches!(kind, "Pod" | "Service" | "Endpoints" | "EndpointSlice") {
             format!("{}/{}", metadata.namespace, metadata.name)
         } else {
             metadata.name.clone()
@@ -147,6 +148,15 @@ impl Reader {
             .and_then(|name| fields::text(name, "serviceAccountName", report))
             .unwrap_or("default")
             .to_owned();
+        for container in list_at(node, &["spec", "containers"], report) {
+            read.ports.extend(container_ports(container, report));
+        }
+        // An init container that restarts always runs beside the others.
+        for container in list_at(node, &["spec", "initContainers"], report) {
+            if field(container, "restartPolicy").is_some_and(|policy| is_text(policy, "Always")) {
+                read.ports.extend(container_ports(container, report));
+            }
+        }
         self.world.pods.insert((metadata.namespace, metadata.name), read);
     }
 
@@ -157,28 +167,96 @@ impl Reader {
         self.world.cidr_groups.insert(metadata.name, group);
     }
 
+    fn service(&mut self, node: &Node, metadata: Metadata, report: &mut Report<'_>) {
+        let selector = at(node, &["spec", "selector"], report)
+            .map(|selector| fields::text_map(selector, "selector", report))
+            .unwrap_or_default();
+        let selector =
+            selector.iter().map(|(entry, value)| (entry.key.clone(), (*value).to_owned()));
+        // Its endpoints may have come before it.
+        let service = self.world.services.entry((metadata.namespace, metadata.name)).or_default();
+        service.labels = metadata.labels;
+        service.selector = selector.collect();
+    }
+
     fn endpoints(&mut self, node: &Node, metadata: &Metadata, report: &mut Report<'_>) {
-        if (metadata.namespace.as_str(), metadata.name.as_str()) != ("default", "kubernetes") {
-            return;
-        }
+        let mut found = Vec::new();
         for subset in list_at(node, &["subsets"], report) {
             for item in list_at(subset, &["addresses"], report) {
-                self.world.api_servers.extend(address(field(item, "ip"), item.at, report));
+                found.extend(address(field(item, "ip"), item.at, report));
             }
         }
+        self.behind(metadata, &metadata.name, &found);
     }
 
     fn endpoint_slice(&mut self, node: &Node, metadata: &Metadata, report: &mut Report<'_>) {
         let service = metadata.labels.get("kubernetes.io/service-name").unwrap_or(&metadata.name);
-        if metadata.namespace != "default" || service != "kubernetes" {
-            return;
-        }
+        let mut found = Vec::new();
         for endpoint in list_at(node, &["endpoints"], report) {
             for item in list_at(endpoint, &["addresses"], report) {
-                self.world.api_servers.extend(address(Some(item), item.at, report));
+                // A slice may hold domain names, which are nobody's address.
+                let written = fields::text(item, "address", report);
+                if written.is_some_and(|written| written.parse::<IpAddr>().is_ok())
+                    || field(node, "addressType").is_none_or(|kind| !is_text(kind, "FQDN"))
+                {
+                    found.extend(address(Some(item), item.at, report));
+                }
+            }
+        }
+        self.behind(metadata, service, &found);
+    }
+
+    fn behind(&mut self, metadata: &Metadata, service: &str, addresses: &[IpAddr]) {
+        if (metadata.namespace.as_str(), service) == ("default", "kubernetes") {
+            self.world.api_servers.extend(addresses);
+        }
+        let name = (metadata.namespace.clone(), service.to_owned());
+        self.world.services.entry(name).or_default().addresses.extend(addresses);
+    }
+}
+
+fn is_text(node: &Node, text: &str) -> bool {
+    matches!(&node.value, Value::Text(written) if written == text)
+}
+
+/// The ports of a container that have a name.
+fn container_ports(node: &Node, report: &mut Report<'_>) -> Vec<ContainerPort> {
+    let mut ports = Vec::new();
+    for item in list_at(node, &["ports"], report) {
+        let Some(name) = field(item, "name").and_then(|name| fields::text(name, "name", report))
+        else {
+            continue;
+        };
+        let protocol = match field(item, "protocol") {
+            None => Some("TCP"),
+            Some(protocol) => fields::text(protocol, "protocol", report),
+        };
+        let protocol = match protocol {
+            Some("TCP") => ports::TCP,
+            Some("UDP") => ports::UDP,
+            Some("SCTP") => ports::SCTP,
+            Some(written) => {
+                let what = format!("a container has no protocol `{written}`");
+                report.error(item.at, "bad-protocol", what, "TCP, UDP or SCTP");
+                continue;
+            }
+            None => continue,
+        };
+        let port = field(item, "containerPort").and_then(|port| match &port.value {
+            Value::Number(written) => written.parse::<u16>().ok().filter(|port| *port > 0),
+            Value::Null | Value::Text(_) | Value::Truth(_) | Value::List(_) | Value::Map(_) => None,
+        });
+        match port {
+            Some(port) => {
+                ports.push(ContainerPort { name: name.to_ascii_lowercase(), protocol, port });
+            }
+            None => {
+                let what = format!("the port `{name}` has no `containerPort` from 1 to 65535");
+                report.error(item.at, "bad-port", what, "containerPort: 8080");
             }
         }
     }
+    ports
 }
 
 fn refuse_kind(node: &Node, written: &str, report: &mut Report<'_>) {

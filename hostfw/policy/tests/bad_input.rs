@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use hostfw_policy::{Complaint, Severity, Source, read_policies, read_world};
+use hostfw_policy::{Complaint, Dialect, Severity, Source, read_policies, read_world};
 use proptest::prelude::*;
 
 /// Far above what any of these takes, and far below what they would take
@@ -148,7 +148,7 @@ fn word() -> impl Strategy<Value = &'static str> {
 fn complaints(bytes: Vec<u8>) -> Vec<Complaint> {
     let source = Source { path: "p.yaml".to_owned(), bytes };
     let (_, world) = read_world(std::slice::from_ref(&source));
-    let (_, policies) = read_policies(&[source]);
+    let (_, policies) = read_policies(&[source], &Dialect::default());
     assert!(world.iter().chain(&policies).all(|one| one.path == "p.yaml"));
     policies
 }
@@ -156,7 +156,7 @@ fn complaints(bytes: Vec<u8>) -> Vec<Complaint> {
 fn only_complaint(bytes: Vec<u8>) -> Complaint {
     let start = Instant::now();
     let source = Source { path: "p.yaml".to_owned(), bytes };
-    let (policies, mut complaints) = read_policies(&[source]);
+    let (policies, mut complaints) = read_policies(&[source], &Dialect::default());
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     assert!(policies.is_empty());
     assert_eq!(complaints.len(), 1, "{complaints:#?}");

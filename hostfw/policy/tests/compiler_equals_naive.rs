@@ -11,7 +11,7 @@ use std::{
 
 use hostfw_datapath::{Address, Image as _, image, verdict::Answer};
 use hostfw_policy::{
-    Compiled, Direction, Enforcement, Options, Severity, Source, ThisNode, World, compile,
+    Compiled, Dialect, Direction, Enforcement, Options, Severity, Source, ThisNode, World, compile,
     read_policies,
     world::{CidrGroup, ClusterNode, Pod},
 };
@@ -32,7 +32,7 @@ proptest! {
         seed in any::<u32>(),
     ) {
         let source = Source { path: "p.yaml".to_owned(), bytes: text.into_bytes() };
-        let (policies, complaints) = read_policies(&[source]);
+        let (policies, complaints) = read_policies(&[source], &Dialect::default());
         let errors: Vec<_> =
             complaints.iter().filter(|one| one.severity == Severity::Error).collect();
         prop_assert!(errors.is_empty(), "{errors:#?}");
@@ -67,7 +67,7 @@ proptest! {
     #[test]
     fn equal_input_gives_equal_words(text in directory(), world in world(), node in node()) {
         let source = Source { path: "p.yaml".to_owned(), bytes: text.into_bytes() };
-        let (policies, _) = read_policies(&[source]);
+        let (policies, _) = read_policies(&[source], &Dialect::default());
         let once = compile(&policies, &world, &node, &Options::default(), 1).expect("small");
         let twice = compile(&policies, &world, &node, &Options::default(), 1).expect("small");
         prop_assert_eq!(once, twice);
@@ -83,7 +83,8 @@ fn ask(compiled: &Compiled, packet: Packet) -> Outcome {
     }
     assert!(compiled.in_force(direction));
     let peer_class = image::peer(image, &Address::from(peer)) & image::CLASS;
-    let index = image.find(image::Question { direction, peer_class, protocol, port });
+    let index =
+        image.find(image::Question { subject: image::HOST, direction, peer_class, protocol, port });
     let all = compiled.verdicts.of(index);
     match image::verdict(image, index) {
         (Answer::Allow, rule) => Outcome::Allow(rule, all),
@@ -382,6 +383,7 @@ fn world() -> impl Strategy<Value = World> {
             addresses,
             node: None,
             service_account: "default".to_owned(),
+            ports: Vec::new(),
         }),
         0..4,
     );
@@ -402,7 +404,7 @@ fn world() -> impl Strategy<Value = World> {
                 let team = BTreeMap::from([("team".to_owned(), "red".to_owned())]);
                 namespaces.insert("two".to_owned(), team);
             }
-            World { nodes, pods, namespaces, cidr_groups, api_servers }
+            World { nodes, pods, namespaces, cidr_groups, api_servers, ..World::default() }
         },
     )
 }

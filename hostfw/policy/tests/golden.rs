@@ -14,7 +14,7 @@ use std::{
 use hostfw_datapath::{Address, Direction, Image as _, image, verdict::Answer};
 use hostfw_policy::{
     Compiled, Complaint, Enforcement, Options, Severity, Source, ThisNode, Tunnel, TunnelKind,
-    compile, lint, read_policies, read_world,
+    compile, lint, read_enforceable, read_world,
     text::{self, Node, Value},
 };
 
@@ -41,7 +41,7 @@ fn answer(case: &Path) -> String {
         .filter(|source| source.path != "node.yaml")
         .partition(|source| source.path.starts_with("world"));
     let (world, mut complaints) = read_world(&world_files);
-    let (policies, of_policies) = read_policies(&policy_files);
+    let (policies, of_policies) = read_enforceable(&policy_files);
     complaints.extend(of_policies);
     complaints.extend(lint(&policy_files, &policies, &world, &setting.node, &setting.options));
 
@@ -128,13 +128,15 @@ fn show_probe(shown: &mut String, compiled: &Compiled, probe: &str) {
         return;
     }
     let peer_class = image::peer(image, &Address::from(address)) & image::CLASS;
-    let index = image.find(image::Question { direction, peer_class, protocol, port });
+    let index =
+        image.find(image::Question { subject: image::HOST, direction, peer_class, protocol, port });
     let (answer, rule) = image::verdict(image, index);
     let answer = match answer {
         Answer::Allow => "allowed",
         Answer::Deny => "denied",
         Answer::DefaultDeny => "denied by default",
         Answer::DefaultAllow => "allowed by default",
+        Answer::Redirect => "redirected",
         Answer::Broken => panic!("no answer for `{probe}`"),
     };
     write!(shown, "{probe}: {answer}").expect("a string");

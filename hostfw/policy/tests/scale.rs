@@ -3,15 +3,19 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test may look at the clock")]
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use hostfw_datapath::{Address, Image as _, image, verdict::Answer};
 use hostfw_policy::{
-    CompileError, Compiled, Direction, MAX_IMAGE_WORDS, Options, Policy, Source, ThisNode, World,
+    CompileError, Compiled, Dialect, Direction, MAX_IMAGE_WORDS, Options, Policy, Source, ThisNode,
+    World,
     cidr::{PrefixSource, PrefixTerm},
     compile,
-    policy::{Peers, PolicyRule, Spec},
-    ports::{Service, Services, TCP},
+    policy::{Action, Peers, PolicyRule, Spec, Stance, Subjects, Tier},
+    ports::{Entry, Service, Services, TCP},
     read_policies,
     selector::Selector,
     text::Position,
@@ -65,7 +69,7 @@ fn nested_prefixes_and_ranges_cost_no_more_than_their_number() {
         let net = Ipv4Net::new([10, 1, 2, 3].into(), 32 - u8::try_from(n).expect("small"));
         let port = service(n).first;
         let range = Service { protocol: TCP, first: port, last: 65535 - port };
-        let services = Services::Only(vec![range]);
+        let services = Services::Only(vec![Entry::from(vec![range])]);
         PolicyRule { services, ..rule(IpNet::V4(net.expect("a prefix").trunc()), 0) }
     });
     let compiled = compiled(&policy(rules)).expect("fits");
@@ -85,7 +89,7 @@ fn a_file_of_fifty_thousand_rules_is_read() {
     }
     let start = Instant::now();
     let source = Source { path: "p.yaml".to_owned(), bytes: text.into_bytes() };
-    let (policies, complaints) = read_policies(&[source]);
+    let (policies, complaints) = read_policies(&[source], &Dialect::default());
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     assert_eq!(complaints, []);
     assert_eq!(policies[0].specs[0].rules.len(), 50_000);
@@ -100,6 +104,7 @@ fn ask(compiled: &Compiled, n: u32, port: u32) -> (Answer, u32) {
     let image = &compiled.words.as_slice();
     let address = Address::from(host(n).addr());
     let index = image.find(image::Question {
+        subject: image::HOST,
         direction: Direction::Ingress,
         peer_class: image::peer(image, &address) & image::CLASS,
         protocol: TCP,
@@ -123,26 +128,33 @@ fn rule(net: IpNet, n_port: u32) -> PolicyRule {
     PolicyRule {
         at,
         direction: Direction::Ingress,
-        deny: false,
+        action: Action::Allow,
+        priority: 0,
         peers: Peers::Prefixes(vec![PrefixTerm {
             at,
             from: PrefixSource::Cidr(net),
             except: Vec::new(),
         }]),
-        services: Services::Only(vec![service(n_port)]),
+        services: Services::Only(vec![Entry::from(vec![service(n_port)])]),
+        authentication: None,
         fingerprint: 0,
     }
 }
 
 fn policy(rules: impl Iterator<Item = PolicyRule>) -> Policy {
     Policy {
+        kind: "CiliumClusterwideNetworkPolicy",
         name: "p".to_owned(),
+        namespace: None,
+        annotations: BTreeMap::new(),
         path: "p.yaml".to_owned(),
         at: Position { line: 1, column: 1 },
         specs: vec![Spec {
-            nodes: Selector::default(),
-            default_deny_ingress: true,
-            default_deny_egress: true,
+            at: Position { line: 1, column: 1 },
+            subjects: Subjects::Nodes(Selector::default()),
+            tier: Tier::Normal,
+            ingress: Stance::DefaultDeny,
+            egress: Stance::Untouched,
             rules: rules.collect(),
         }],
     }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr};
 
 use anyhow::{Context, ensure};
 use hostfw_policy::{
-    Compiled, Options, Source, ThisNode, Tunnel, TunnelKind, compile, read_policies, read_world,
+    Compiled, Dialect, Options, Source, ThisNode, Tunnel, TunnelKind, compile, read_policies,
+    read_world,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -151,7 +152,7 @@ pub fn compile_text(text: &str, generation: u32) -> anyhow::Result<Compiled> {
 pub fn compile_for(text: &str, own: &[IpAddr], generation: u32) -> anyhow::Result<Compiled> {
     let source =
         |path: &str, text: &str| Source { path: path.to_owned(), bytes: text.as_bytes().to_vec() };
-    let (policies, complaints) = read_policies(&[source("p.yaml", text)]);
+    let (policies, complaints) = read_policies(&[source("p.yaml", text)], &Dialect::default());
     ensure!(complaints.is_empty(), "{complaints:?}\n{text}");
     let (world, complaints) = read_world(&[source("world.yaml", WORLD)]);
     ensure!(complaints.is_empty(), "{complaints:?}");

@@ -56,7 +56,7 @@ fn rules_table<'r>(rules: impl Iterator<Item = &'r RuleReport>) -> Table {
         }
         let unused = rule.packets == 0;
         let paint = match rule.kind {
-            RuleKind::Allow => Paint::Plain,
+            RuleKind::Allow | RuleKind::Pass => Paint::Plain,
             RuleKind::Deny => Paint::Bad,
             RuleKind::BuiltIn => Paint::Faint,
         };

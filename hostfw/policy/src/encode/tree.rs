@@ -1,80 +1,76 @@
-//! The rows, row and verdict tables of an image. It gives every set of matching
-//! rules its verdict: deny wins over allow, and of several rules the first of
-//! the document decides.
+//! The rows, row and verdict tables of an image. What the parts of a set come to
+//! is said in `outcome`.
 
 use std::collections::HashMap;
 
 use hostfw_datapath::{
-    image::{NO_RULE, VERDICT_WORDS},
+    image::{NO_RULE, PROXY_SHIFT, VERDICT_WORDS},
     verdict::Answer,
 };
 
 use super::Writer;
 use crate::{
     compile::CompileError,
+    outcome::Outcome,
+    parts::Part,
     rows::{RowId, Rows},
     rule_set::{EMPTY, Parts, RuleSets, SetId},
 };
 
-/// Verdicts by the answer and the rules behind it.
+/// Verdicts by the answer and the parts behind it.
 pub(crate) struct Verdicts<'a> {
     sets: &'a RuleSets,
-    /// Per rule: whether it denies.
-    denies: &'a [bool],
-    numbers: HashMap<(u32, SetId), u32>,
+    parts: &'a [Part<'a>],
+    numbers: HashMap<(Answer, SetId), u32>,
     /// First the reserved verdict 0.
     words: Vec<u32>,
     of_verdict: Vec<SetId>,
-    /// Per set: its first deny rule and its first allow rule.
-    firsts: HashMap<SetId, (u32, u32)>,
+    /// Per set: what its parts come to.
+    outcomes: HashMap<SetId, Outcome>,
+    /// Per node of a row, its level and the default: where it stands.
+    written: HashMap<(u32, u32, Answer), u32>,
 }
 
 impl<'a> Verdicts<'a> {
     /// Only the reserved one yet.
-    pub(crate) fn new(sets: &'a RuleSets, denies: &'a [bool]) -> Self {
+    pub(crate) fn new(sets: &'a RuleSets, parts: &'a [Part<'a>]) -> Self {
         Self {
             sets,
-            denies,
+            parts,
             numbers: HashMap::new(),
             words: vec![answer_word(Answer::Broken), NO_RULE],
             of_verdict: vec![EMPTY],
-            firsts: HashMap::new(),
+            outcomes: HashMap::new(),
+            written: HashMap::new(),
         }
     }
 
-    /// The verdict of a set; `default` where it is empty.
+    /// The verdict of a set; `default` where nothing in it decides.
     fn number(&mut self, set: SetId, default: Answer) -> u32 {
-        let (answer, rule) = match self.first(set) {
-            (NO_RULE, NO_RULE) => (default, NO_RULE),
-            (NO_RULE, allow) => (Answer::Allow, allow),
-            (deny, _) => (Answer::Deny, deny),
-        };
-        let word = answer_word(answer);
+        let (answer, proxy, rule) = self.outcome(set).decide(default);
         let next = u32::try_from(self.of_verdict.len()).unwrap_or(0);
-        let number = *self.numbers.entry((word, set)).or_insert(next);
+        let number = *self.numbers.entry((answer, set)).or_insert(next);
         if number == next {
-            self.words.extend([word, rule]);
+            self.words.extend([answer_word(answer) | proxy << PROXY_SHIFT, rule]);
             self.of_verdict.push(set);
         }
         number
     }
 
-    /// The first deny and the first allow rule of a set.
-    fn first(&mut self, set: SetId) -> (u32, u32) {
+    fn outcome(&mut self, set: SetId) -> Outcome {
         match self.sets.parts(set) {
-            Parts::Empty => (NO_RULE, NO_RULE),
-            Parts::One(rule) => {
-                let denies = usize::try_from(rule).ok().and_then(|at| self.denies.get(at));
-                if denies == Some(&true) { (rule, NO_RULE) } else { (NO_RULE, rule) }
+            Parts::Empty => Outcome::default(),
+            Parts::One(part) => {
+                let part = usize::try_from(part).ok().and_then(|at| self.parts.get(at));
+                part.map(Outcome::of).unwrap_or_default()
             }
             Parts::Two { low, high, .. } => {
-                if let Some(known) = self.firsts.get(&set) {
+                if let Some(known) = self.outcomes.get(&set) {
                     return *known;
                 }
-                let (low, high) = (self.first(low), self.first(high));
-                let first = (low.0.min(high.0), low.1.min(high.1));
-                self.firsts.insert(set, first);
-                first
+                let outcome = self.outcome(low).with(self.outcome(high));
+                self.outcomes.insert(set, outcome);
+                outcome
             }
         }
     }
@@ -99,11 +95,9 @@ pub(crate) fn write_rows(
     verdicts: &mut Verdicts<'_>,
     default: Answer,
 ) -> Result<(u32, u32), CompileError> {
-    let mut written = HashMap::new();
     let mut nodes = Vec::with_capacity(rows.len());
     for row in rows {
-        let level = table.levels() - 1;
-        nodes.push(write_row(writer, table, *row, level, verdicts, default, &mut written)?);
+        nodes.push(write_row(writer, table, *row, table.levels() - 1, verdicts, default)?);
     }
     let mut levels = 0;
     while levels == 0 || nodes.len() > 1 {
@@ -128,21 +122,24 @@ fn write_row(
     level: u32,
     verdicts: &mut Verdicts<'_>,
     default: Answer,
-    written: &mut HashMap<(u32, u32), u32>,
 ) -> Result<u32, CompileError> {
-    if let Some(at) = written.get(&(node, level)) {
+    if let Some(at) = verdicts.written.get(&(node, level, default)) {
         return Ok(*at);
     }
     let mut block = table.children(node);
+    // Neighbours are mostly equal, and equal ones have one answer.
+    let mut last = None;
     for child in &mut block {
-        *child = if level == 0 {
-            verdicts.number(*child, default)
-        } else {
-            write_row(writer, table, *child, level - 1, verdicts, default, written)?
+        let before = *child;
+        *child = match last {
+            Some((known, answer)) if known == before => answer,
+            _ if level == 0 => verdicts.number(before, default),
+            _ => write_row(writer, table, before, level - 1, verdicts, default)?,
         };
+        last = Some((before, *child));
     }
     let at = writer.block(&block)?;
-    written.insert((node, level), at);
+    verdicts.written.insert((node, level, default), at);
     Ok(at)
 }
 
@@ -153,5 +150,6 @@ fn answer_word(answer: Answer) -> u32 {
         Answer::Deny => 2,
         Answer::DefaultDeny => 3,
         Answer::DefaultAllow => 4,
+        Answer::Redirect => 5,
     }
 }

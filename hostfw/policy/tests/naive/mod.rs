@@ -8,7 +8,7 @@ use hostfw_policy::{
     Direction, Enforcement, Options, Policy, ThisNode, World,
     cidr::PrefixSource,
     entity::Entity,
-    policy::{Peers, PolicyRule},
+    policy::{Action, Peers, PolicyRule, Stance, Subjects},
     ports::Services,
     selector::{Operator, Selector},
 };
@@ -70,7 +70,8 @@ pub(crate) fn judge(
     let (mut in_force, mut default_deny) = (false, false);
     let (mut allowing, mut denying) = (Vec::new(), Vec::new());
     for spec in policies.iter().flat_map(|policy| &policy.specs) {
-        if !selects(&spec.nodes, &own) {
+        let Subjects::Nodes(nodes) = &spec.subjects else { continue };
+        if !selects(nodes, &own) {
             continue;
         }
         for rule in &spec.rules {
@@ -80,12 +81,17 @@ pub(crate) fn judge(
                 continue;
             }
             in_force = true;
-            default_deny |= match rule.direction {
-                Direction::Ingress => spec.default_deny_ingress,
-                Direction::Egress => spec.default_deny_egress,
+            let stance = match rule.direction {
+                Direction::Ingress => spec.ingress,
+                Direction::Egress => spec.egress,
             };
+            default_deny |= stance == Stance::DefaultDeny;
             if names_peer(rule, &peer, world, options) && names_service(rule, packet) {
-                if rule.deny { denying.push(id) } else { allowing.push(id) }
+                match rule.action {
+                    Action::Deny => denying.push(id),
+                    Action::Allow => allowing.push(id),
+                    Action::Pass => {}
+                }
             }
         }
     }
@@ -108,7 +114,7 @@ pub(crate) fn judge(
 fn names_service(rule: &PolicyRule, packet: Packet) -> bool {
     match &rule.services {
         Services::Every => true,
-        Services::Only(list) => list.iter().any(|service| {
+        Services::Only(list) => list.iter().flat_map(|entry| &entry.services).any(|service| {
             service.protocol == packet.protocol
                 && service.first <= packet.port
                 && packet.port <= service.last
@@ -118,7 +124,11 @@ fn names_service(rule: &PolicyRule, packet: Packet) -> bool {
 
 fn names_peer(rule: &PolicyRule, peer: &Peer, world: &World, options: &Options) -> bool {
     let outside = !peer.is_host && !peer.is_remote_node && !peer.is_pod;
-    match &rule.peers {
+    names(&rule.peers, peer, outside, world, options)
+}
+
+fn names(peers: &Peers, peer: &Peer, outside: bool, world: &World, options: &Options) -> bool {
+    match peers {
         Peers::Every => true,
         Peers::Nobody => false,
         Peers::Prefixes(terms) => {
@@ -160,6 +170,8 @@ fn names_peer(rule: &PolicyRule, peer: &Peer, world: &World, options: &Options) 
             .node_labels
             .as_ref()
             .is_some_and(|labels| selectors.iter().any(|one| selects(one, labels))),
+        Peers::AnyOf(parts) => parts.iter().any(|one| names(one, peer, outside, world, options)),
+        Peers::Names(_) | Peers::Services(_) => panic!("not among the rules that are made here"),
     }
 }
 

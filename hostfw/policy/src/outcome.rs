@@ -1,0 +1,109 @@
+//! What the parts that match one packet come to: rules 21, 25 and 26. It knows
+//! parts, and neither peers nor ports.
+
+use hostfw_datapath::{image::NO_RULE, verdict::Answer};
+
+use crate::{
+    l7::{L7, Proxy},
+    parts::Part,
+    policy::{Action, Tier},
+};
+
+/// Tiers in the order in which they are asked, and what follows them.
+const N_TIERS: usize = 4;
+
+/// What a set of parts comes to; that of two sets follows from those of each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outcome {
+    tiers: [Option<Decisive>; N_TIERS],
+}
+
+/// The parts of a tier that decide there: those of the smallest priority, and
+/// of these the strongest action.
+#[derive(Clone, Copy, Debug)]
+struct Decisive {
+    priority: u32,
+    action: Action,
+    /// The first rule of them.
+    rule: u32,
+    /// The strongest proxy that one of them wants, and the first rule that does.
+    proxy: Option<(Proxy, u32)>,
+}
+
+impl Outcome {
+    /// What a part comes to by itself.
+    pub(crate) fn of(part: &Part<'_>) -> Self {
+        let mut outcome = Self::default();
+        let at = match part.tier {
+            Some(Tier::Admin) => 0,
+            Some(Tier::Normal) => 1,
+            Some(Tier::Baseline) => 2,
+            None => 3,
+        };
+        let Part { priority, action, rule, l7, .. } = *part;
+        let proxy = l7.map(|l7: &L7| (l7.proxy, rule));
+        if let Some(tier) = outcome.tiers.get_mut(at) {
+            *tier = Some(Decisive { priority, action, rule, proxy });
+        }
+        outcome
+    }
+
+    /// What the parts of both come to.
+    pub(crate) fn with(mut self, other: Self) -> Self {
+        for (tier, beside) in self.tiers.iter_mut().zip(other.tiers) {
+            *tier = match (*tier, beside) {
+                (Some(one), Some(other)) => Some(one.with(other)),
+                (one, other) => one.or(other),
+            };
+        }
+        self
+    }
+
+    /// The answer, the number of the proxy (0 for none) and the deciding rule.
+    pub(crate) fn decide(self, default: Answer) -> (Answer, u32, u32) {
+        for decisive in self.tiers.into_iter().flatten() {
+            match (decisive.action, decisive.proxy) {
+                (Action::Deny, _) => return (Answer::Deny, 0, decisive.rule),
+                (Action::Allow, Some((proxy, rule))) => {
+                    return (Answer::Redirect, number(proxy), rule);
+                }
+                (Action::Allow, None) => return (Answer::Allow, 0, decisive.rule),
+                (Action::Pass, _) => {}
+            }
+        }
+        (default, 0, NO_RULE)
+    }
+}
+
+impl Decisive {
+    fn with(self, other: Self) -> Self {
+        match (self.priority, self.action).cmp(&(other.priority, other.action)) {
+            std::cmp::Ordering::Less => self,
+            std::cmp::Ordering::Greater => other,
+            std::cmp::Ordering::Equal => Self {
+                rule: self.rule.min(other.rule),
+                proxy: first(self.proxy, other.proxy),
+                ..self
+            },
+        }
+    }
+}
+
+/// The smaller of two that may be missing.
+fn first<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// The number of a proxy in an image; 0 is none.
+const fn number(proxy: Proxy) -> u32 {
+    match proxy {
+        Proxy::Http => 1,
+        Proxy::Tls => 2,
+        Proxy::Dns => 3,
+        Proxy::Generic => 4,
+        Proxy::Listener => 5,
+    }
+}
