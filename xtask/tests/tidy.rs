@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     (
         "hostfw-policy",
         &["hostfw-datapath"],
-        &["ipnet", "regex-syntax", "serde", "serde_yaml", "thiserror"],
+        &["granit-parser", "ipnet", "regex-syntax", "rustc-hash", "thiserror"],
     ),
     ("hostfw-control", &["hostfw-policy", "hostfw-datapath"], &["thiserror"]),
     ("hostfw-api", &[], &["serde", "serde_json"]),
@@ -43,7 +43,6 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
             "sd-notify",
             "serde",
             "serde_json",
-            "serde_yaml",
             "thiserror",
             "tokio",
             "tracing",
@@ -71,7 +70,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// What tests may use in addition.
-const FOR_TESTS: &[&str] = &["expect-test", "proptest", "serde_json", "serde_yaml"];
+const FOR_TESTS: &[&str] = &["criterion", "expect-test", "proptest", "serde_json"];
 
 /// The packages whose every answer follows from their arguments alone.
 const CORE: &[&str] = &["bpf/datapath", "hostfw/policy", "hostfw/control"];

@@ -6,9 +6,8 @@ pub(crate) mod tree;
 pub(crate) mod trie4;
 pub(crate) mod trie6;
 
-use std::collections::HashMap;
-
 use hostfw_datapath::image;
+use rustc_hash::FxHashMap;
 
 use crate::compile::{CompileError, MAX_IMAGE_WORDS};
 
@@ -16,14 +15,14 @@ use crate::compile::{CompileError, MAX_IMAGE_WORDS};
 #[derive(Debug)]
 pub(crate) struct Writer {
     words: Vec<u32>,
-    blocks: HashMap<Box<[u32]>, u32>,
+    blocks: FxHashMap<Box<[u32]>, u32>,
 }
 
 impl Writer {
     /// An image with an empty header.
     pub(crate) fn new() -> Self {
         let header = usize::try_from(image::HEADER_WORDS).unwrap_or(0);
-        Self { words: vec![0; header], blocks: HashMap::new() }
+        Self { words: vec![0; header], blocks: FxHashMap::default() }
     }
 
     /// Stores a block and gives its offset.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Everything about a peer that rules can ask, its own address left out.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) kind: Kind,
     pub(crate) is_api_server: bool,
@@ -125,84 +125,67 @@ pub(crate) type IdentityId = usize;
 /// Who has which address, as far as the world knows.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// Every identity once.
+    /// Every identity.
     pub(crate) identities: Vec<Identity>,
-    /// Whose an address is.
-    pub(crate) addresses: BTreeMap<IpAddr, IdentityId>,
+    /// Whose an address is, ascending.
+    pub(crate) addresses: Vec<(IpAddr, IdentityId)>,
 }
 
 impl Known {
     /// Where two claim one address, the host comes first, then nodes, then pods.
     pub(crate) fn of(world: &World, node: &ThisNode, options: &Options) -> Self {
         let mut known = Self::default();
-        let mut numbers = HashMap::new();
+        // What is alike has one identity, made once.
+        let mut hosts = HashMap::new();
         let own = world.nodes.get(&node.name).map(|own| &own.addresses);
         for address in node.addresses.iter().chain(own.into_iter().flatten()) {
-            known.claim(world, *address, &mut numbers, |is_api_server| {
-                Identity::reserved(Kind::Host, "host", is_api_server)
+            let is_api_server = world.api_servers.contains(&address.to_canonical());
+            let number = *hosts.entry(is_api_server).or_insert_with(|| {
+                known.add(Identity::reserved(Kind::Host, "host", is_api_server))
             });
+            known.addresses.push((address.to_canonical(), number));
         }
+        let mut nodes = HashMap::new();
         for (_, other) in world.nodes.iter().filter(|(name, _)| **name != node.name) {
-            let labels = object_labels(&other.labels, options);
             for address in &other.addresses {
-                known.claim(world, *address, &mut numbers, |is_api_server| Identity {
-                    node_labels: Some(labels.clone()),
-                    ..Identity::reserved(Kind::RemoteNode, "remote-node", is_api_server)
+                let is_api_server = world.api_servers.contains(&address.to_canonical());
+                let number = *nodes.entry((&other.labels, is_api_server)).or_insert_with(|| {
+                    known.add(Identity {
+                        node_labels: Some(object_labels(&other.labels, options)),
+                        ..Identity::reserved(Kind::RemoteNode, "remote-node", is_api_server)
+                    })
                 });
+                known.addresses.push((address.to_canonical(), number));
             }
         }
-        // Pods of one deployment have one identity, made once.
-        let mut alike = HashMap::new();
+        let mut pods = HashMap::new();
         for ((namespace, _), pod) in &world.pods {
             let key = (namespace, &pod.labels, &pod.service_account, &pod.ports);
-            let number = *alike.entry(key).or_insert_with(|| {
-                known.number(Identity::pod(namespace, pod, world, options), &mut numbers)
-            });
-            for address in &pod.addresses {
-                known.addresses.entry(address.to_canonical()).or_insert(number);
-            }
+            let number = *pods
+                .entry(key)
+                .or_insert_with(|| known.add(Identity::pod(namespace, pod, world, options)));
+            known.addresses.extend(pod.addresses.iter().map(|one| (one.to_canonical(), number)));
         }
+        let mut families = HashMap::new();
         for address in &world.api_servers {
-            known.claim(world, *address, &mut numbers, |_| {
-                let mut outside = Identity::world(address.is_ipv4(), options);
+            let is_v4 = address.is_ipv4();
+            let number = *families.entry(is_v4).or_insert_with(|| {
+                let mut outside = Identity::world(is_v4, options);
                 outside.is_api_server = true;
                 outside.labels.insert(RESERVED, "kube-apiserver", "");
-                outside
+                known.add(outside)
             });
+            known.addresses.push((address.to_canonical(), number));
         }
+        // The sort is stable, so the first claim comes first.
+        known.addresses.sort_by_key(|(address, _)| *address);
+        known.addresses.dedup_by_key(|(address, _)| *address);
         known
     }
 
-    /// The identity of an address that somebody claims.
-    pub(crate) fn identity(&self, address: &IpAddr) -> Option<&Identity> {
-        self.identities.get(*self.addresses.get(address)?)
-    }
-
-    fn claim(
-        &mut self,
-        world: &World,
-        address: IpAddr,
-        numbers: &mut HashMap<Identity, IdentityId>,
-        identity: impl FnOnce(bool) -> Identity,
-    ) {
-        let address = address.to_canonical();
-        if !self.addresses.contains_key(&address) {
-            let number = self.number(identity(world.api_servers.contains(&address)), numbers);
-            self.addresses.insert(address, number);
-        }
-    }
-
-    fn number(
-        &mut self,
-        identity: Identity,
-        numbers: &mut HashMap<Identity, IdentityId>,
-    ) -> IdentityId {
-        let next = self.identities.len();
-        let number = *numbers.entry(identity.clone()).or_insert(next);
-        if number == next {
-            self.identities.push(identity);
-        }
-        number
+    fn add(&mut self, identity: Identity) -> IdentityId {
+        self.identities.push(identity);
+        self.identities.len() - 1
     }
 }
 

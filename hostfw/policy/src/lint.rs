@@ -29,13 +29,13 @@ pub fn lint(
 ) -> Vec<Complaint> {
     let known = Known::of(world, node, options);
     // Nobody means this host itself by a prefix that names others.
-    let is_unmatched = |address: &&IpAddr| {
-        known.identity(address).is_some_and(|identity| {
+    let is_unmatched = |(_, identity): &&(IpAddr, usize)| {
+        known.identities.get(*identity).is_some_and(|identity| {
             matches!(identity.kind, Kind::RemoteNode | Kind::Pod) && !identity.has_prefixes(options)
         })
     };
     let unmatched: BTreeSet<IpAddr> =
-        known.addresses.keys().filter(is_unmatched).copied().collect();
+        known.addresses.iter().filter(is_unmatched).map(|(address, _)| *address).collect();
     let mut complaints = Vec::new();
     for source in sources {
         let mut report = Report::new(source);

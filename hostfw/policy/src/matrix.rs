@@ -2,7 +2,7 @@
 //! that match, by port class. Classes share most of their terms, and so the
 //! rows are built over the sets of terms, each subset once.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use crate::{
     compile::CompileError,
@@ -31,7 +31,7 @@ impl Matrix<'_> {
         classes: &[SetId],
     ) -> Result<Vec<RowId>, CompileError> {
         let used: Vec<TermId> = uses.keys().copied().collect();
-        let mut known = HashMap::new();
+        let mut known = FxHashMap::default();
         classes.iter().map(|set| self.row(*set, uses, &used, &mut known)).collect()
     }
 
@@ -40,7 +40,7 @@ impl Matrix<'_> {
         set: SetId,
         uses: &Uses,
         used: &[TermId],
-        known: &mut HashMap<SetId, RowId>,
+        known: &mut FxHashMap<SetId, RowId>,
     ) -> Result<RowId, CompileError> {
         match self.terms.parts(set) {
             Parts::Empty => return Ok(self.table.empty()),

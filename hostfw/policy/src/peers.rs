@@ -3,12 +3,13 @@
 //! known addresses from the outside in; it knows no rules and no ports.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
 
 use hostfw_datapath::image::{ELSEWHERE, LOCAL};
 use ipnet::IpNet;
+use rustc_hash::FxHashMap;
 
 use crate::{
     compile::CompileError,
@@ -307,7 +308,7 @@ fn normalised(segments: Segments<u128>) -> Segments<u128> {
 #[derive(Default)]
 struct Classes {
     sets: Vec<SetId>,
-    numbers: HashMap<SetId, u32>,
+    numbers: FxHashMap<SetId, u32>,
 }
 
 impl Classes {

@@ -2,7 +2,7 @@
 //! 16-way tree whose equal nodes are stored once. Adding a rule to a row copies
 //! one path for every class the rule is about and shares all the rest.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use crate::{
     compile::{CompileError, MAX_IMAGE_WORDS},
@@ -23,12 +23,12 @@ pub(crate) type RowId = u32;
 #[derive(Debug)]
 pub(crate) struct Rows {
     nodes: Vec<[u32; WAYS]>,
-    known: HashMap<[u32; WAYS], u32>,
+    known: FxHashMap<[u32; WAYS], u32>,
     levels: u32,
     /// By level: the node that no rule matches.
     empty: Vec<u32>,
     /// What two nodes of a level came to.
-    unions: HashMap<(u32, u32, u32), u32>,
+    unions: FxHashMap<(u32, u32, u32), u32>,
 }
 
 impl Rows {
@@ -40,10 +40,10 @@ impl Rows {
         }
         let mut rows = Self {
             nodes: Vec::new(),
-            known: HashMap::new(),
+            known: FxHashMap::default(),
             levels,
             empty: Vec::new(),
-            unions: HashMap::new(),
+            unions: FxHashMap::default(),
         };
         let mut node = EMPTY;
         for _ in 0..levels {

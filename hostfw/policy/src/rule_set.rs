@@ -4,7 +4,7 @@
 //! "Fast mergeable integer maps"): the form of a set does not depend on the
 //! order in which it grew, so equal sets have equal numbers.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// The number of a set within its [`RuleSets`].
 pub(crate) type SetId = u32;
@@ -16,7 +16,7 @@ pub(crate) const EMPTY: SetId = 0;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RuleSets {
     nodes: Vec<Parts>,
-    known: HashMap<Parts, SetId>,
+    known: FxHashMap<Parts, SetId>,
 }
 
 /// What a set consists of.
@@ -32,7 +32,7 @@ pub(crate) enum Parts {
 
 impl Default for RuleSets {
     fn default() -> Self {
-        Self { nodes: vec![Parts::Empty], known: HashMap::from([(Parts::Empty, EMPTY)]) }
+        Self { nodes: vec![Parts::Empty], known: FxHashMap::from_iter([(Parts::Empty, EMPTY)]) }
     }
 }
 

@@ -2,7 +2,9 @@
 //! classes as the services of all rules can tell apart. It knows no rules, only
 //! their lists of services.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
 
 use crate::{
     ports::{ICMP, ICMPV6, SCTP, Service, TCP, UDP},
@@ -31,7 +33,7 @@ pub(crate) struct PortClasses {
 pub(crate) fn classify(lists: &[&[Service]]) -> PortClasses {
     let mut division = Division {
         sets: RuleSets::default(),
-        numbers: HashMap::from([(EMPTY, UNNAMED)]),
+        numbers: FxHashMap::from_iter([(EMPTY, UNNAMED)]),
         classes: PortClasses { n_classes: 1, ..PortClasses::default() },
         order: vec![EMPTY],
     };
@@ -65,7 +67,7 @@ pub(crate) fn class_at(starts: &[(u16, u32)], port: u16) -> u32 {
 struct Division {
     /// Sets of lists: two services are alike when the same lists name them.
     sets: RuleSets,
-    numbers: HashMap<SetId, u32>,
+    numbers: FxHashMap<SetId, u32>,
     classes: PortClasses,
     /// The set of each class.
     order: Vec<SetId>,

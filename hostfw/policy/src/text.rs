@@ -3,10 +3,8 @@
 //! may cost, and knows nothing of policies; the daemon reads its configuration
 //! with it too.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_yaml::Spanned;
+mod build;
+mod scalar;
 
 use crate::complaint::{Report, Source};
 
@@ -122,14 +120,12 @@ pub fn documents(report: &mut Report<'_>) -> Vec<Node> {
     let Some(text) = as_text(source, report) else {
         return Vec::new();
     };
-    match serde_yaml::from_multiple_with_options::<Spanned<Raw>>(text, options()) {
-        Ok(documents) => documents
-            .into_iter()
-            .map(|document| placed(document, text))
-            .filter(|document| document.value != Value::Null)
-            .collect(),
-        Err(error) => {
-            complain(&error, report);
+    match build::documents(text) {
+        Ok(documents) => {
+            documents.into_iter().filter(|document| document.value != Value::Null).collect()
+        }
+        Err(fault) => {
+            complain(fault, report);
             Vec::new()
         }
     }
@@ -155,167 +151,28 @@ fn as_text<'a>(source: &'a Source, report: &mut Report<'_>) -> Option<&'a str> {
     }
 }
 
-/// Limits that let a hundred thousand rules through and stop what multiplies:
-/// nesting, aliases, documents.
-fn options() -> serde_yaml::Options {
-    serde_yaml::options! {
-        budget: serde_yaml::budget! {
-            max_events: MAX_NODES * 3,
-            max_nodes: MAX_NODES,
-            max_depth: 48,
-            max_documents: 100_000,
-            max_aliases: 10_000,
-            max_anchors: 10_000,
-            max_recorded_anchor_events: 100_000,
-        },
-        alias_limits: serde_yaml::alias_limits! {
-            max_total_replayed_events: 50_000,
-            max_replay_stack_depth: 16,
-        },
-        non_finite_float_policy: serde_yaml::options::NonFiniteFloatPolicy::PassThrough,
-        with_snippet: false,
+fn complain(fault: build::Fault, report: &mut Report<'_>) {
+    let at = fault.at;
+    match fault.kind {
+        build::FaultKind::Limit(what) => {
+            let what = format!("the file asks for too much: {what}");
+            let instead = "fewer aliases and less nesting; the file was not read to its end";
+            report.error(at, "yaml-limits", what, instead);
+        }
+        build::FaultKind::Duplicate(key) => {
+            let what = format!("the key `{key}` stands twice in one mapping");
+            report.error(at, "duplicate-key", what, "one key with both contents");
+        }
+        build::FaultKind::Syntax(what) => {
+            let what = format!("not readable as YAML: {what}");
+            let instead = "correct the YAML: indentation, brackets, quotes";
+            report.error(at, "yaml-syntax", what, instead);
+        }
     }
-}
-
-fn complain(error: &serde_yaml::Error, report: &mut Report<'_>) {
-    let at = error.location().map(|place| position(&place)).unwrap_or(Position::WHOLE_FILE);
-    let text = error.without_snippet().to_string();
-    // The position stands in the complaint already, and advice to programmers
-    // helps no author.
-    let what = text.split(" at line ").next().unwrap_or(&text);
-    let what = what.split(", set DuplicateKeyPolicy").next().unwrap_or(what);
-    let lower = what.to_ascii_lowercase();
-    if ["budget", "limit", "depth"].iter().any(|word| lower.contains(word)) {
-        let instead = "fewer aliases and less nesting; the file was not read to its end";
-        report.error(at, "yaml-limits", format!("the file asks for too much: {what}"), instead);
-    } else if let Some(key) = what.strip_prefix("duplicate mapping key: ") {
-        let what = format!("the key `{key}` stands twice in one mapping");
-        report.error(at, "duplicate-key", what, "one key with both contents");
-    } else {
-        let instead = "correct the YAML: indentation, brackets, quotes";
-        report.error(at, "yaml-syntax", format!("not readable as YAML: {what}"), instead);
-    }
-}
-
-/// A node as the parser hands it over, before its position is attached.
-enum Raw {
-    Null,
-    Text(String),
-    Number,
-    Truth(bool),
-    List(Vec<Spanned<Self>>),
-    Map(Vec<(Spanned<RawKey>, Spanned<Self>)>),
-}
-
-/// Keys are text however they are written: `80: x` is the key "80".
-struct RawKey(String);
-
-fn placed(node: Spanned<Raw>, text: &str) -> Node {
-    let at = position(&node.referenced);
-    let value = match node.value {
-        Raw::Null => Value::Null,
-        Raw::Text(text) => Value::Text(text),
-        Raw::Truth(truth) => Value::Truth(truth),
-        Raw::Number => Value::Number(as_written(&node.defined, text).to_owned()),
-        Raw::List(items) => Value::List(items.into_iter().map(|item| placed(item, text)).collect()),
-        Raw::Map(entries) => Value::Map(
-            entries
-                .into_iter()
-                .map(|(key, value)| Entry {
-                    at: position(&key.referenced),
-                    key: key.value.0,
-                    value: placed(value, text),
-                })
-                .collect(),
-        ),
-    };
-    Node { at, value }
-}
-
-fn as_written<'t>(place: &serde_yaml::Location, text: &'t str) -> &'t str {
-    let span = place.span();
-    let range = span.byte_offset().zip(span.byte_len()).and_then(|(start, length)| {
-        let start = usize::try_from(start).ok()?;
-        Some(start..start.checked_add(usize::try_from(length).ok()?)?)
-    });
-    range.and_then(|range| text.get(range)).unwrap_or("a number")
-}
-
-fn position(place: &serde_yaml::Location) -> Position {
-    let counted = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-    Position { line: counted(place.line()), column: counted(place.column()) }
 }
 
 fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor)
-    }
-}
-
-struct RawVisitor;
-
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Raw;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any YAML")
-    }
-    fn visit_unit<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-    fn visit_none<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-    fn visit_bool<E>(self, truth: bool) -> Result<Raw, E> {
-        Ok(Raw::Truth(truth))
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<Raw, E> {
-        Ok(Raw::Number)
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<Raw, E> {
-        Ok(Raw::Number)
-    }
-    fn visit_i128<E>(self, _: i128) -> Result<Raw, E> {
-        Ok(Raw::Number)
-    }
-    fn visit_u128<E>(self, _: u128) -> Result<Raw, E> {
-        Ok(Raw::Number)
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<Raw, E> {
-        Ok(Raw::Number)
-    }
-    fn visit_str<E>(self, text: &str) -> Result<Raw, E> {
-        Ok(Raw::Text(text.to_owned()))
-    }
-    fn visit_string<E>(self, text: String) -> Result<Raw, E> {
-        Ok(Raw::Text(text))
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Raw, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Raw::List(list))
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Raw, A::Error> {
-        let mut map = Vec::new();
-        while let Some(entry) = entries.next_entry()? {
-            map.push(entry);
-        }
-        Ok(Raw::Map(map))
-    }
-}
-
-impl<'de> Deserialize<'de> for RawKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)
-            .map(Self)
-            .map_err(|error| D::Error::custom(format!("a key must be text: {error}")))
-    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! The rows, row and verdict tables of an image. What the parts of a set come to
 //! is said in `outcome`.
 
-use std::collections::HashMap;
-
 use hostfw_datapath::{
     image::{NO_RULE, PROXY_SHIFT, VERDICT_WORDS},
     verdict::Answer,
 };
+use rustc_hash::FxHashMap;
 
 use super::Writer;
 use crate::{
@@ -21,14 +20,14 @@ use crate::{
 pub(crate) struct Verdicts<'a> {
     sets: &'a RuleSets,
     parts: &'a [Part<'a>],
-    numbers: HashMap<(Answer, SetId), u32>,
+    numbers: FxHashMap<(Answer, SetId), u32>,
     /// First the reserved verdict 0.
     words: Vec<u32>,
     of_verdict: Vec<SetId>,
     /// Per set: what its parts come to.
-    outcomes: HashMap<SetId, Outcome>,
+    outcomes: FxHashMap<SetId, Outcome>,
     /// Per node of a row, its level and the default: where it stands.
-    written: HashMap<(u32, u32, Answer), u32>,
+    written: FxHashMap<(u32, u32, Answer), u32>,
 }
 
 impl<'a> Verdicts<'a> {
@@ -37,11 +36,11 @@ impl<'a> Verdicts<'a> {
         Self {
             sets,
             parts,
-            numbers: HashMap::new(),
+            numbers: FxHashMap::default(),
             words: vec![answer_word(Answer::Broken), NO_RULE],
             of_verdict: vec![EMPTY],
-            outcomes: HashMap::new(),
-            written: HashMap::new(),
+            outcomes: FxHashMap::default(),
+            written: FxHashMap::default(),
         }
     }
 
@@ -96,8 +95,15 @@ pub(crate) fn write_rows(
     default: Answer,
 ) -> Result<(u32, u32), CompileError> {
     let mut nodes = Vec::with_capacity(rows.len());
+    // Neighbours are often equal, and equal ones stand at one place.
+    let mut last = None;
     for row in rows {
-        nodes.push(write_row(writer, table, *row, table.levels() - 1, verdicts, default)?);
+        let at = match last {
+            Some((known, at)) if known == *row => at,
+            _ => write_row(writer, table, *row, table.levels() - 1, verdicts, default)?,
+        };
+        last = Some((*row, at));
+        nodes.push(at);
     }
     let mut levels = 0;
     while levels == 0 || nodes.len() > 1 {
