@@ -1,6 +1,8 @@
 //! What reading and compiling cost, and how both grow with rules and peers:
 //! `cargo bench -p hostfw-policy`.
 
+#![expect(clippy::print_stdout, reason = "sizes are part of the result")]
+
 mod cluster;
 
 use cluster::{Size, options, sources, this_node, world};

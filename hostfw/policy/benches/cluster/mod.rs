@@ -111,7 +111,7 @@ fn document(text: &mut String, number: u32, size: Size) {
     let namespace = number % size.namespaces;
     let app = (number / size.namespaces) % 10;
     // One document of twenty is for nodes.
-    let (kind, place, selector) = if number % 20 == 0 {
+    let (kind, place, selector) = if number.is_multiple_of(20) {
         ("CiliumClusterwideNetworkPolicy", String::new(), "nodeSelector: {}".to_owned())
     } else {
         let selector = format!("endpointSelector: {{matchLabels: {{app: app-{app}}}}}");
