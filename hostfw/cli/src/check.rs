@@ -45,20 +45,25 @@ fn report(wanted: &CheckWanted) -> anyhow::Result<CheckReport> {
         n_nodes: u32::try_from(files.world.nodes.len()).unwrap_or(u32::MAX),
         node: None,
     };
-    if report.accepted {
-        let anywhere = ThisNode::default();
-        let warnings = files.warnings(node.as_ref().unwrap_or(&anywhere), circumstances);
-        report.complaints.extend(warnings);
+    if !report.accepted {
+        return Ok(report);
     }
-    if let Some(node) = node.filter(|_| report.accepted) {
-        match files.compile(&node, circumstances) {
-            Ok(compiled) => report.node = Some(on_node(node.name, &compiled)),
+    let mut image = None;
+    if let Some(node) = &node {
+        match files.compile(node, circumstances) {
+            Ok(compiled) => {
+                report.node = Some(on_node(node.name.clone(), &compiled));
+                image = Some(compiled);
+            }
             Err(error) => {
                 report.accepted = false;
                 report.complaints.push(does_not_fit(wanted, &error));
             }
         }
     }
+    let anywhere = ThisNode::default();
+    let node = node.as_ref().unwrap_or(&anywhere);
+    report.complaints.extend(files.warnings(node, circumstances, image.as_ref()));
     Ok(report)
 }
 
@@ -71,14 +76,21 @@ fn checked((policy, selects): (&Policy, Vec<String>)) -> CheckedPolicy {
     }
 }
 
-/// A set of policies that is too large is refused like one with an error.
+/// A set of policies that is too large, or whose rules contradict each other, is
+/// refused like one with an error.
 fn does_not_fit(wanted: &CheckWanted, error: &CompileError) -> Complaint {
     Complaint {
         path: wanted.circumstances.policies.display().to_string(),
         line: 0,
         column: 0,
         severity: Severity::Error,
-        code: "does-not-fit".to_owned(),
+        code: match error {
+            CompileError::Conflict { .. } => "conflict",
+            CompileError::TooLarge
+            | CompileError::TooManyPeerClasses
+            | CompileError::TooManyPortClasses => "does-not-fit",
+        }
+        .to_owned(),
         what: error.to_string(),
         instead: String::new(),
         excerpt: String::new(),

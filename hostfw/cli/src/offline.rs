@@ -101,14 +101,16 @@ impl Files {
         hostfw_policy::compile(&self.policies, &self.world, node, &options(circumstances), 1)
     }
 
-    /// Warnings about policies and world together.
+    /// Warnings about policies and world together, and about the image of the
+    /// node where there is one.
     pub(crate) fn warnings(
         &self,
         node: &ThisNode,
         circumstances: &Circumstances,
+        compiled: Option<&Compiled>,
     ) -> Vec<hostfw_api::Complaint> {
         let options = options(circumstances);
-        hostfw_policy::lint(&self.sources, &self.policies, &self.world, node, &options)
+        hostfw_policy::lint(&self.sources, &self.policies, &self.world, node, &options, compiled)
             .into_iter()
             .map(complaint)
             .collect()

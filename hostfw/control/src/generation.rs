@@ -79,7 +79,9 @@ impl Inputs {
             [Direction::Ingress, Direction::Egress].map(|way| compiled.in_force(way));
         let mut warnings = policies.warnings.clone();
         warnings.extend_from_slice(&world.warnings);
-        warnings.extend(lint(&policies.sources, &policies.parsed, &world.parsed, node, options));
+        let (sources, parsed) = (&policies.sources, &policies.parsed);
+        let about_rules = lint(sources, parsed, &world.parsed, node, options, Some(&compiled));
+        warnings.extend(about_rules);
         Ok(Generation {
             number,
             words: compiled.words,

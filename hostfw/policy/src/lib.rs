@@ -62,7 +62,7 @@ pub use crate::{
     enforceable::read_enforceable,
     file_name::FileName,
     identity::node_labels,
-    lint::lint,
+    lint::{IGNORE, WARNINGS, lint},
     node::{Dialect, Enforcement, Options, ThisNode, Tunnel, TunnelKind},
     policy::Policy,
     world::World,

@@ -1,55 +1,146 @@
 //! What is accepted and still probably not meant: seen only when policies and
-//! the world are looked at together. It decides nothing.
+//! the world are looked at together. Every warning has a stable code, a section
+//! in docs/warnings.md, and can be turned off on the policy it is about. It
+//! decides nothing.
 
-use std::{collections::BTreeSet, net::IpAddr};
+mod cut_off;
+mod peers;
+mod rules;
+mod subjects;
+mod wide;
 
-use ipnet::IpNet;
+use std::collections::BTreeSet;
 
 use crate::{
-    cidr::{PrefixSource, PrefixTerm},
+    compiled::{Compiled, Rule},
     complaint::{Complaint, Report, Source},
-    identity::{Kind, Known},
     node::{Options, ThisNode},
-    policy::{Peers, Policy, Spec, Subjects},
-    terms::{cidrs, leaves},
+    policy::Policy,
+    text::Position,
     world::World,
 };
 
-/// Addresses that a warning names before it only counts.
-const NAMED: usize = 3;
+/// Turns warnings off: the codes, with commas between them.
+pub const IGNORE: &str = "hostfw.io/ignore";
 
-/// Warnings about policies in this world, in the order of the policies.
-/// `sources` are the files the policies were read from.
+/// Every code of a warning about an accepted policy.
+pub const WARNINGS: &[&str] = &[
+    cut_off::API_SERVER,
+    cut_off::ETCD,
+    cut_off::KUBELET,
+    cut_off::NO_DNS,
+    cut_off::SSH,
+    cut_off::TUNNEL,
+    peers::KNOWN_ADDRESSES,
+    peers::NAMES_WITHOUT_DNS,
+    peers::NO_API_SERVER,
+    peers::NO_SUCH_GROUP,
+    peers::NO_SUCH_PORT,
+    peers::NO_SUCH_SERVICE,
+    rules::NEVER_MATCHES,
+    rules::REDUNDANT,
+    rules::SHADOWED,
+    subjects::DENY_ONLY,
+    subjects::PODS_ONLY,
+    subjects::SELECTS_NOTHING,
+    wide::ENTITY_ALL,
+    wide::EVERY_ADDRESS,
+    wide::SPLIT_RULE,
+    UNKNOWN_CODE,
+];
+
+const UNKNOWN_CODE: &str = "unknown-code";
+
+/// What warnings are found in.
+pub(crate) struct Scene<'a> {
+    pub(crate) policies: &'a [Policy],
+    pub(crate) world: &'a World,
+    pub(crate) node: &'a ThisNode,
+    pub(crate) options: &'a Options,
+}
+
+/// A warning about a policy.
+pub(crate) struct Finding {
+    /// Which policy.
+    policy: usize,
+    at: Position,
+    code: &'static str,
+    what: String,
+    instead: String,
+}
+
+/// All warnings so far.
+#[derive(Default)]
+pub(crate) struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(
+        &mut self,
+        policy: usize,
+        at: Position,
+        code: &'static str,
+        what: impl Into<String>,
+        instead: impl Into<String>,
+    ) {
+        let (what, instead) = (what.into(), instead.into());
+        self.0.push(Finding { policy, at, code, what, instead });
+    }
+
+    /// Adds one about a rule of the image; built-in rules are nobody's fault.
+    fn add_for(
+        &mut self,
+        scene: &Scene<'_>,
+        rule: &Rule,
+        code: &'static str,
+        what: impl Into<String>,
+        instead: impl Into<String>,
+    ) {
+        let is_its = |policy: &Policy| policy.name == rule.policy && policy.path == rule.path;
+        if let Some(policy) = scene.policies.iter().position(is_its) {
+            let at = Position { line: rule.line, column: rule.column };
+            self.add(policy, at, code, what, instead);
+        }
+    }
+}
+
+/// Warnings about policies in this world, in the order of the files. `sources`
+/// are the files the policies were read from; what is seen in the image only is
+/// left out where there is none.
 pub fn lint(
     sources: &[Source],
     policies: &[Policy],
     world: &World,
     node: &ThisNode,
     options: &Options,
+    compiled: Option<&Compiled>,
 ) -> Vec<Complaint> {
-    let known = Known::of(world, node, options);
-    // Nobody means this host itself by a prefix that names others.
-    let is_unmatched = |(_, identity): &&(IpAddr, usize)| {
-        known.identities.get(*identity).is_some_and(|identity| {
-            matches!(identity.kind, Kind::RemoteNode | Kind::Pod) && !identity.has_prefixes(options)
-        })
-    };
-    let unmatched: BTreeSet<IpAddr> =
-        known.addresses.iter().filter(is_unmatched).map(|(address, _)| *address).collect();
+    let scene = Scene { policies, world, node, options };
+    let mut findings = Findings::default();
+    subjects::find(&scene, &mut findings);
+    peers::find(&scene, &mut findings);
+    wide::find(&scene, &mut findings);
+    if let Some(compiled) = compiled {
+        rules::find(&scene, compiled, &mut findings);
+        cut_off::find(&scene, compiled, &mut findings);
+    }
+    let ignored: Vec<BTreeSet<&str>> = policies.iter().map(ignored).collect();
+    for (number, codes) in ignored.iter().enumerate() {
+        for code in codes.iter().filter(|code| !WARNINGS.contains(code)) {
+            let at = policies.get(number).map_or(Position::WHOLE_FILE, |policy| policy.at);
+            let what = format!("the annotation {IGNORE} names `{code}`, which is no warning");
+            findings.add(number, at, UNKNOWN_CODE, what, "a code as warnings show it");
+        }
+    }
     let mut complaints = Vec::new();
     for source in sources {
         let mut report = Report::new(source);
-        for policy in policies.iter().filter(|policy| policy.path == source.path) {
-            for spec in &policy.specs {
-                lint_subjects(spec, options, &mut report);
-            }
-            for rule in policy.specs.iter().flat_map(|spec| &spec.rules) {
-                for leaf in leaves(&rule.peers) {
-                    let Peers::Prefixes(terms) = leaf else { continue };
-                    for term in terms {
-                        lint_term(term, world, &unmatched, &mut report);
-                    }
-                }
+        for finding in &findings.0 {
+            let is_here =
+                policies.get(finding.policy).is_some_and(|policy| policy.path == source.path);
+            let is_off = ignored.get(finding.policy).is_some_and(|off| off.contains(finding.code));
+            if is_here && !is_off {
+                let Finding { at, code, what, instead, .. } = finding;
+                report.warning(*at, code, what.clone(), instead.clone());
             }
         }
         complaints.extend(report.finish());
@@ -57,52 +148,8 @@ pub fn lint(
     complaints
 }
 
-fn lint_subjects(spec: &Spec, options: &Options, report: &mut Report<'_>) {
-    match spec.subjects {
-        Subjects::Pods(_) if !options.pods => {
-            let what = "this part is for pods; it does not concern this node's own traffic";
-            report.warning(spec.at, "pods-only", what, "nodeSelector, if nodes are meant");
-        }
-        Subjects::Pods(_) | Subjects::Nodes(_) => {}
-    }
-}
-
-fn lint_term(
-    term: &PrefixTerm,
-    world: &World,
-    unmatched: &BTreeSet<IpAddr>,
-    report: &mut Report<'_>,
-) {
-    if let PrefixSource::Group(name) = &term.from
-        && !world.cidr_groups.contains_key(name)
-    {
-        let what = format!("there is no CiliumCIDRGroup `{name}`, so this matches nobody");
-        report.warning(term.at, "no-such-group", what, "a group of the cluster directory");
-    }
-    for cidr in cidrs(term, world) {
-        warn_unmatched(cidr, term, unmatched, report);
-    }
-}
-
-fn warn_unmatched(
-    cidr: IpNet,
-    term: &PrefixTerm,
-    unmatched: &BTreeSet<IpAddr>,
-    report: &mut Report<'_>,
-) {
-    let inside: Vec<&IpAddr> = unmatched
-        .range(cidr.network()..=cidr.broadcast())
-        .filter(|address| !term.except.iter().any(|left_out| left_out.contains(*address)))
-        .collect();
-    if inside.is_empty() {
-        return;
-    }
-    let mut named =
-        inside.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    if inside.len() > NAMED {
-        named = format!("{named} and {} more", inside.len() - NAMED);
-    }
-    let what = format!("{cidr} does not match the nodes and pods inside it: {named}");
-    let instead = "fromEntities, fromNodes or fromEndpoints for them, or cidrMatch: [nodes, pods]";
-    report.warning(term.at, "cidr-known-addresses", what, instead);
+/// The codes that a policy turns off.
+fn ignored(policy: &Policy) -> BTreeSet<&str> {
+    let written = policy.annotations.get(IGNORE).map(String::as_str).unwrap_or_default();
+    written.split(',').map(str::trim).filter(|code| !code.is_empty()).collect()
 }

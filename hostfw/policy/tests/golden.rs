@@ -43,17 +43,20 @@ fn answer(case: &Path) -> String {
     let (world, mut complaints) = read_world(&world_files);
     let (policies, of_policies) = read_enforceable(&policy_files);
     complaints.extend(of_policies);
-    complaints.extend(lint(&policy_files, &policies, &world, &setting.node, &setting.options));
+    let (node, options) = (&setting.node, &setting.options);
+    let is_refused = complaints.iter().any(|one| one.severity == Severity::Error);
+    let compiled =
+        (!is_refused).then(|| compile(&policies, &world, node, options, 7).expect("fits"));
+    complaints.extend(lint(&policy_files, &policies, &world, node, options, compiled.as_ref()));
 
     let mut shown = String::new();
     for complaint in &complaints {
         show_complaint(&mut shown, complaint);
     }
-    if complaints.iter().any(|complaint| complaint.severity == Severity::Error) {
+    let Some(compiled) = compiled else {
         shown.push_str("refused\n");
         return shown;
-    }
-    let compiled = compile(&policies, &world, &setting.node, &setting.options, 7).expect("fits");
+    };
     show_compiled(&mut shown, &compiled);
     for probe in &setting.probes {
         show_probe(&mut shown, &compiled, probe);
@@ -196,8 +199,9 @@ impl Setting {
             "compatibility cilium" => self.options.cilium_labels = true,
             "enforcement always" => self.options.enforcement = Enforcement::Always,
             "enforcement never" => self.options.enforcement = Enforcement::Never,
-            "tunnels" => {
-                self.options.allow_own_tunnels = true;
+            "pods" => self.options.pods = true,
+            "tunnels" | "tunnels without rules" => {
+                self.options.allow_own_tunnels = word == "tunnels";
                 let device = "vxlan0".to_owned();
                 self.node.tunnels.push(Tunnel { kind: TunnelKind::Vxlan, port: 8472, device });
             }
