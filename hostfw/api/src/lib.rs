@@ -29,7 +29,9 @@ pub use crate::{
     connections::{Connection, ConnectionsReport, OpenedBy},
     links::{Attachment, HookReport, Layer, LinkReport, LinksReport, UnfilteredLink},
     offline::{
-        CheckReport, CheckedNode, CheckedPolicy, TraceAction, TraceReport, TraceStep, TracedRule,
+        CaseReport, CasesReport, CheckReport, CheckedNode, CheckedPolicy, ConnectionReport,
+        DiffChange, DiffKind, DiffReport, TraceAction, TraceReport, TraceStep, TracedEnd,
+        TracedRule,
     },
     rules::{DirectionCounters, ReasonCounter, RuleKind, RuleOrigin, RuleReport, RulesReport},
     status::{

@@ -109,6 +109,108 @@ pub struct TracedRule {
     pub summary: String,
 }
 
+/// What would become of a connection at both of its ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionReport {
+    /// Where it leaves.
+    pub from: String,
+    /// Where it arrives.
+    pub to: String,
+    /// Protocol and port.
+    pub what: String,
+    /// Whether every end whose policy is known lets it pass.
+    pub passes: bool,
+    /// The ends whose policy is known.
+    pub ends: Vec<TracedEnd>,
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracedEnd {
+    /// Whose policy it is.
+    pub subject: String,
+    /// The node that the subject is on.
+    pub node: String,
+    /// As the subject sees the connection.
+    pub direction: Direction,
+    /// Whether it passes.
+    pub passes: bool,
+    /// The answer in a few words.
+    pub answer: String,
+    /// The rule that decides, where one does.
+    pub rule: Option<TracedRule>,
+    /// Other rules that match.
+    pub also_matching: Vec<TracedRule>,
+    /// What a proxy would look at.
+    pub l7: Vec<String>,
+}
+
+/// What a change of policies lets in and shuts out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffReport {
+    /// Every difference, by node and subject.
+    pub changes: Vec<DiffChange>,
+}
+
+/// A difference for some peers and services of one subject.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffChange {
+    /// The node that the subject is on.
+    pub node: String,
+    /// Whose policy: the node itself, or NAMESPACE/POD.
+    pub subject: String,
+    /// As the subject sees the connection.
+    pub direction: Direction,
+    /// What becomes of it now.
+    pub change: DiffKind,
+    /// The other ends: prefixes, ranges, names of nodes and pods, entities.
+    pub peers: Vec<String>,
+    /// What is concerned, such as `TCP 443`.
+    pub services: Vec<String>,
+    /// The rule that decided before, where one did.
+    pub before: Option<TracedRule>,
+    /// The rule that decides now, where one does.
+    pub after: Option<TracedRule>,
+}
+
+/// What becomes of what was otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiffKind {
+    /// It passes and did not.
+    Opened,
+    /// It does not pass and did.
+    Closed,
+    /// It passes through a proxy now, or no more.
+    Proxied,
+}
+
+/// What became of the cases beside policies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CasesReport {
+    /// Number of cases that passed.
+    pub passed: u64,
+    /// Number of cases that failed.
+    pub failed: u64,
+    /// Every case, in the order of the files.
+    pub cases: Vec<CaseReport>,
+}
+
+/// What became of one case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseReport {
+    /// What it is called.
+    pub name: String,
+    /// The file.
+    pub path: String,
+    /// Where it starts, counted from 1.
+    pub line: u32,
+    /// Whether it passed.
+    pub passed: bool,
+    /// Why not; empty where it did.
+    pub why: String,
+}
+
 /// One question that is asked about a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceStep {

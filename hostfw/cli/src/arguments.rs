@@ -5,7 +5,9 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hostfw_api::DEFAULT_SOCKET;
-use hostfw_policy::TunnelKind;
+use hostfw_policy::{TunnelKind, what::What};
+
+use crate::failure::Failure;
 
 /// The host firewall of this node.
 #[derive(Debug, Parser)]
@@ -17,19 +19,48 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,
     /// Form of the answer
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text)]
-    pub(crate) output: Output,
+    #[arg(short, long, global = true, value_enum, default_value_t = Form::Text)]
+    pub(crate) output: Form,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
 
-/// Form of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// Form of an answer that every command has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
     /// For people, at eighty columns.
     Text,
     /// For programs.
     Json,
+}
+
+/// Form of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// For people, at eighty columns
+    Text,
+    /// For programs
+    Json,
+    /// `policy check`: SARIF 2.1.0, for code scanning
+    Sarif,
+    /// `policy check`: annotations in a GitHub workflow
+    Github,
+    /// `policy test`: JUnit XML, for CI
+    Junit,
+}
+
+impl Form {
+    /// The form, where it is one that every command has.
+    pub(crate) fn everywhere(self) -> Result<Output, Failure> {
+        match self {
+            Self::Text => Ok(Output::Text),
+            Self::Json => Ok(Output::Json),
+            Self::Sarif | Self::Github => {
+                Err(Failure::Usage("only `policy check` has this form".to_owned()))
+            }
+            Self::Junit => Err(Failure::Usage("only `policy test` has this form".to_owned())),
+        }
+    }
 }
 
 /// What is asked for.
@@ -40,7 +71,7 @@ pub(crate) enum Verb {
     /// Check policies or follow a packet through them, without daemon and root
     Policy {
         #[command(subcommand)]
-        verb: PolicyVerb,
+        verb: Box<PolicyVerb>,
     },
     /// Rules in force, with hit counters and last hit
     Rules(RulesWanted),
@@ -93,6 +124,10 @@ pub(crate) enum PolicyVerb {
     /// What happens to a packet, by which rule in which file?
     #[command(after_help = TRACE_EXAMPLES)]
     Trace(TraceWanted),
+    /// Do the policies do what the cases beside them (*.test.yaml) expect?
+    Test(TestWanted),
+    /// Whom does a change let in or shut out? Exact, computed on both images
+    Diff(DiffWanted),
 }
 
 const TRACE_EXAMPLES: &str = "\
@@ -101,10 +136,13 @@ Examples:
   hostfw policy trace policies.d --node cp-1 egress 198.51.100.4 udp/53
   hostfw policy trace policies.d --node cp-1 ingress 2001:db8::7 ping
   hostfw policy trace policies.d --world cluster.d --node cp-1 \
-      ingress monitoring/prometheus-0 tcp/9100";
+      ingress monitoring/prometheus-0 tcp/9100
+Both ends at once, each by the policy of its own node:
+  hostfw policy trace policies.d --world cluster.d \
+      --from monitoring/prometheus-0 --to cp-1 tcp/10250";
 
 /// Files and the circumstances under which they are compiled.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Circumstances {
     /// Directory of policies, or one file
     #[arg(value_name = "DIR")]
@@ -177,21 +215,78 @@ pub(crate) struct TraceWanted {
     #[command(flatten)]
     pub(crate) circumstances: Circumstances,
     /// The node that receives or sends the packet
-    #[arg(long, value_name = "NAME")]
-    pub(crate) node: String,
-    /// Towards the node, or from it
-    #[arg(value_enum)]
-    pub(crate) direction: Way,
-    /// The other end: an address, or a node or NAMESPACE/POD of the world
-    #[arg(value_name = "PEER")]
-    pub(crate) peer: String,
-    /// tcp/PORT, udp/PORT, sctp/PORT, icmp/TYPE, icmpv6/TYPE, ping, or a
-    /// protocol by name or number
-    #[arg(value_name = "WHAT")]
-    pub(crate) what: What,
+    #[arg(long, value_name = "NAME", required_unless_present = "from")]
+    pub(crate) node: Option<String>,
+    /// Where a connection leaves: an address, a node, NAMESPACE/POD,
+    /// KEY=VALUE for a pod, or an entity
+    #[arg(long, value_name = "END", requires = "to")]
+    pub(crate) from: Option<String>,
+    /// Where it arrives
+    #[arg(long, value_name = "END", requires = "from")]
+    pub(crate) to: Option<String>,
+    /// WHAT is tcp/PORT, udp/PORT, sctp/PORT, icmp/TYPE, icmpv6/TYPE, ping, or
+    /// a protocol by name or number; without --from and --to it comes behind
+    /// ingress or egress (as the node sees the packet) and the PEER, an
+    /// address, a node or NAMESPACE/POD
+    #[arg(value_name = "[DIRECTION PEER] WHAT", num_args = 1..=3, required = true)]
+    pub(crate) packet: Vec<String>,
     /// Place of a TCP packet in its connection
     #[arg(long, value_enum, default_value_t = Flags::Syn)]
     pub(crate) flags: Flags,
+}
+
+/// What `policy trace` is about.
+#[derive(Clone, Debug)]
+pub(crate) enum Tuple {
+    /// A packet at one node.
+    Packet(Way, String, What),
+    /// A connection at both of its ends.
+    Connection(What),
+}
+
+impl TraceWanted {
+    /// The words behind the directory.
+    pub(crate) fn tuple(&self) -> Result<Tuple, Failure> {
+        let usage = |text: String| Failure::Usage(text);
+        match (self.packet.as_slice(), &self.from) {
+            ([what], Some(_)) => Ok(Tuple::Connection(what.parse().map_err(usage)?)),
+            ([way, peer, what], None) => {
+                let way = Way::from_str(way, true).map_err(|_what| {
+                    Failure::Usage(format!("`{way}` is no direction: write ingress or egress"))
+                })?;
+                Ok(Tuple::Packet(way, peer.clone(), what.parse().map_err(usage)?))
+            }
+            (_, Some(_)) => {
+                Err(usage("with --from and --to only WHAT is left, such as tcp/443".to_owned()))
+            }
+            (_, None) => {
+                Err(usage("write DIRECTION PEER WHAT, such as ingress 192.0.2.7 tcp/22".to_owned()))
+            }
+        }
+    }
+}
+
+/// Which cases to try.
+#[derive(Args, Debug)]
+pub(crate) struct TestWanted {
+    #[command(flatten)]
+    pub(crate) circumstances: Circumstances,
+    /// The node that `host` means in a case
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+}
+
+/// What to compare.
+#[derive(Args, Debug)]
+pub(crate) struct DiffWanted {
+    /// Directory of policies as they are, or one file
+    #[arg(value_name = "OLD")]
+    pub(crate) old: PathBuf,
+    #[command(flatten)]
+    pub(crate) new: Circumstances,
+    /// Only this node and its pods; without it every node of the world
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
 }
 
 /// Towards the node, or from it.
@@ -256,67 +351,6 @@ impl FromStr for TunnelEnd {
     }
 }
 
-/// Protocol and port of a packet as they are typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
-    /// An echo request of the peer's address family.
-    Ping,
-    /// Protocol number, and its port or ICMP type where it has one.
-    Protocol(u8, Option<u16>),
-}
-
-impl FromStr for What {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let lower = text.to_ascii_lowercase();
-        if lower == "ping" {
-            return Ok(Self::Ping);
-        }
-        let (name, port) = match lower.split_once('/') {
-            Some((name, port)) => (name, Some(port)),
-            None => (lower.as_str(), None),
-        };
-        let number = protocol_number(name).ok_or_else(|| {
-            format!("unknown protocol `{name}`: write tcp, udp, sctp, icmp, icmpv6 or a number")
-        })?;
-        let (noun, highest) = match number {
-            6 | 17 | 132 => ("port", u16::MAX),
-            1 | 58 => ("type", 255),
-            _ if port.is_some() => return Err(format!("`{name}` has no ports: write `{name}`")),
-            _ => return Ok(Self::Protocol(number, None)),
-        };
-        let example = if noun == "port" { 22 } else { 8 };
-        let port = port.ok_or_else(|| format!("write {name} with its {noun}: {name}/{example}"))?;
-        let port: u16 = port
-            .parse()
-            .ok()
-            .filter(|port| *port <= highest)
-            .ok_or_else(|| format!("a {noun} is a number from 0 to {highest}, not `{port}`"))?;
-        Ok(Self::Protocol(number, Some(port)))
-    }
-}
-
-fn protocol_number(name: &str) -> Option<u8> {
-    let number = match name {
-        "icmp" | "icmpv4" => 1,
-        "igmp" => 2,
-        "ipip" => 4,
-        "tcp" => 6,
-        "udp" => 17,
-        "ipv6" => 41,
-        "gre" => 47,
-        "esp" => 50,
-        "ah" => 51,
-        "icmpv6" => 58,
-        "ospf" => 89,
-        "vrrp" => 112,
-        "sctp" => 132,
-        _ => return name.parse().ok(),
-    };
-    Some(number)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -326,25 +360,6 @@ mod tests {
     #[test]
     fn the_arguments_contradict_nothing() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn a_packet_is_typed_as_protocol_and_port() {
-        assert_eq!("tcp/22".parse(), Ok(What::Protocol(6, Some(22))));
-        assert_eq!("ICMPv6/128".parse(), Ok(What::Protocol(58, Some(128))));
-        assert_eq!("vrrp".parse(), Ok(What::Protocol(112, None)));
-        assert_eq!("112".parse(), Ok(What::Protocol(112, None)));
-        assert_eq!("ping".parse(), Ok(What::Ping));
-    }
-
-    #[test]
-    fn a_wrong_packet_is_answered_with_the_right_form() {
-        let complaint = |text: &str| text.parse::<What>().expect_err("it is wrong");
-        assert_eq!(complaint("tcp"), "write tcp with its port: tcp/22");
-        assert_eq!(complaint("icmp/256"), "a type is a number from 0 to 255, not `256`");
-        assert_eq!(complaint("udp/dns"), "a port is a number from 0 to 65535, not `dns`");
-        assert_eq!(complaint("gre/1"), "`gre` has no ports: write `gre`");
-        assert!(complaint("ssh").starts_with("unknown protocol `ssh`"));
     }
 
     #[test]

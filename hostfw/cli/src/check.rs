@@ -6,18 +6,22 @@ use hostfw_policy::{CompileError, Compiled, Direction, Policy, ThisNode};
 
 use crate::{
     Outcome,
-    arguments::{CheckWanted, Output},
+    arguments::{CheckWanted, Form},
+    failure::Failure,
     offline::{self, Files},
     online::json,
     render::{self, Page},
 };
 
 /// Yes when the files are accepted.
-pub(crate) fn check(wanted: &CheckWanted, output: Output, page: &Page) -> anyhow::Result<Outcome> {
+pub(crate) fn check(wanted: &CheckWanted, form: Form, page: &Page) -> anyhow::Result<Outcome> {
     let report = report(wanted)?;
-    let text = match output {
-        Output::Text => render::check::render(&report, page),
-        Output::Json => json(serde_json::to_string_pretty(&report))?,
+    let text = match form {
+        Form::Text => render::check::render(&report, page),
+        Form::Json => json(serde_json::to_string_pretty(&report))?,
+        Form::Sarif => json(serde_json::to_string_pretty(&render::sarif::log(&report.complaints)))?,
+        Form::Github => render::github::render(&report.complaints),
+        Form::Junit => return Err(Failure::Usage("`policy test` has this form".to_owned()).into()),
     };
     Ok(Outcome { text, yes: report.accepted })
 }

@@ -11,7 +11,9 @@ mod faults;
 mod online;
 mod transport;
 
+mod cases;
 mod check;
+mod diff;
 mod directory;
 mod offline;
 mod packet;
@@ -27,7 +29,7 @@ use std::{
 use clap::{Parser, error::ErrorKind};
 
 use crate::{
-    arguments::{Arguments, PolicyVerb, Verb},
+    arguments::{Arguments, Form, PolicyVerb, Verb},
     render::Page,
 };
 
@@ -60,15 +62,30 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let page = page();
-    let output = arguments.output;
+    let form = arguments.output;
+    let output = match &arguments.verb {
+        Verb::Policy { verb } => return policy(verb, form, &page),
+        Verb::Status | Verb::Rules(_) | Verb::Links | Verb::Connections(_) | Verb::Audit { .. } => {
+            form.everywhere()?
+        }
+    };
     match &arguments.verb {
         Verb::Status => online::status(&arguments.socket, output, &page),
         Verb::Rules(wanted) => online::rules(&arguments.socket, *wanted, output, &page),
         Verb::Links => online::links(&arguments.socket, output, &page),
         Verb::Connections(wanted) => online::connections(&arguments.socket, *wanted, output, &page),
         Verb::Audit { verb } => online::audit(&arguments.socket, *verb, output, &page),
-        Verb::Policy { verb: PolicyVerb::Check(wanted) } => check::check(wanted, output, &page),
-        Verb::Policy { verb: PolicyVerb::Trace(wanted) } => trace::trace(wanted, output, &page),
+        Verb::Policy { verb } => policy(verb, form, &page),
+    }
+}
+
+/// What needs files only, and no daemon.
+fn policy(verb: &PolicyVerb, form: Form, page: &Page) -> anyhow::Result<Outcome> {
+    match verb {
+        PolicyVerb::Check(wanted) => check::check(wanted, form, page),
+        PolicyVerb::Trace(wanted) => trace::trace(wanted, form.everywhere()?, page),
+        PolicyVerb::Test(wanted) => cases::test(wanted, form, page),
+        PolicyVerb::Diff(wanted) => diff::diff(wanted, form.everywhere()?, page),
     }
 }
 

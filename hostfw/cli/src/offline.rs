@@ -3,8 +3,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use anyhow::bail;
 use hostfw_policy::{
     CompileError, Compiled, Options, Policy, Severity, Source, ThisNode, Tunnel, World,
+    atlas::Atlas,
 };
 
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
 /// Everything that the files say.
 pub(crate) struct Files {
     /// The policies as read.
-    sources: Vec<Source>,
+    pub(crate) sources: Vec<Source>,
     /// Accepted documents.
     pub(crate) policies: Vec<Policy>,
     /// Who is who; empty where no directory was named.
@@ -47,6 +49,45 @@ impl Files {
             files.ignored.extend(listing.ignored);
         }
         Ok(files)
+    }
+
+    /// Reads both directories, which the daemon has to take.
+    pub(crate) fn accepted(circumstances: &Circumstances) -> anyhow::Result<Self> {
+        let files = Self::read(circumstances)?;
+        if files.are_refused() {
+            let errors = files.complaints.iter();
+            let first = errors
+                .filter(|complaint| complaint.severity == hostfw_api::Severity::Error)
+                .map(|one| format!("{}:{}: {}", one.path, one.line, one.what))
+                .next()
+                .unwrap_or_default();
+            bail!("the files are refused, see `hostfw policy check`: {first}");
+        }
+        Ok(files)
+    }
+
+    /// The node that `host` means: the named one, or one that nobody knows.
+    pub(crate) fn this(
+        &self,
+        name: Option<&str>,
+        circumstances: &Circumstances,
+    ) -> Result<ThisNode, Failure> {
+        match name {
+            Some(name) => self.node(name, circumstances),
+            None => Ok(ThisNode {
+                addresses: circumstances.addresses.clone(),
+                ..bare("this", circumstances)
+            }),
+        }
+    }
+
+    /// The images of all nodes.
+    pub(crate) fn atlas<'a>(
+        &'a self,
+        this: &'a ThisNode,
+        circumstances: &Circumstances,
+    ) -> Atlas<'a> {
+        Atlas::new(&self.policies, &self.world, this, &options(circumstances))
     }
 
     /// True when the daemon would not take the files.

@@ -15,7 +15,11 @@ pub(crate) mod rules;
 pub(crate) mod audit;
 pub(crate) mod connections;
 
+pub(crate) mod cases;
 pub(crate) mod check;
+pub(crate) mod diff;
+pub(crate) mod github;
+pub(crate) mod sarif;
 pub(crate) mod trace;
 
 #[cfg(test)]

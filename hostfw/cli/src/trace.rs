@@ -4,8 +4,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use anyhow::{Context, bail};
-use hostfw_api::{RuleKind, TraceAction, TraceReport, TraceStep, TracedRule};
+use anyhow::Context;
+use hostfw_api::{
+    ConnectionReport, RuleKind, TraceAction, TraceReport, TraceStep, TracedEnd, TracedRule,
+};
 use hostfw_datapath::{
     Action, Address, Direction, Reason,
     flow::FlowKey,
@@ -17,11 +19,15 @@ use hostfw_datapath::{
     tables::Opener,
     verdict::Answer,
 };
-use hostfw_policy::{Compiled, ThisNode};
+use hostfw_policy::{
+    Compiled, Rule, ThisNode,
+    atlas::{End, Judgement},
+    what::What,
+};
 
 use crate::{
     Outcome,
-    arguments::{Flags, Output, TraceWanted, Way, What},
+    arguments::{Flags, Output, TraceWanted, Tuple, Way},
     failure::Failure,
     offline::Files,
     online::json,
@@ -31,7 +37,11 @@ use crate::{
 
 /// Yes when the packet passes.
 pub(crate) fn trace(wanted: &TraceWanted, output: Output, page: &Page) -> anyhow::Result<Outcome> {
-    let report = report(wanted)?;
+    let (way, peer, what) = match wanted.tuple()? {
+        Tuple::Connection(what) => return connection(wanted, what, output, page),
+        Tuple::Packet(way, peer, what) => (way, peer, what),
+    };
+    let report = report(wanted, way, &peer, what)?;
     let text = match output {
         Output::Text => render::trace::render(&report, page),
         Output::Json => json(serde_json::to_string_pretty(&report))?,
@@ -39,19 +49,58 @@ pub(crate) fn trace(wanted: &TraceWanted, output: Output, page: &Page) -> anyhow
     Ok(Outcome { text, yes: report.action == TraceAction::Pass })
 }
 
-fn report(wanted: &TraceWanted) -> anyhow::Result<TraceReport> {
-    let files = Files::read(&wanted.circumstances)?;
-    if files.are_refused() {
-        let errors = files.complaints.iter();
-        let first = errors
-            .filter(|complaint| complaint.severity == hostfw_api::Severity::Error)
-            .map(|complaint| format!("{}:{}: {}", complaint.path, complaint.line, complaint.what))
-            .next()
-            .unwrap_or_default();
-        bail!("the files are refused, see `hostfw policy check`: {first}");
+/// Both ends of a connection; yes when both let it pass.
+fn connection(
+    wanted: &TraceWanted,
+    what: What,
+    output: Output,
+    page: &Page,
+) -> anyhow::Result<Outcome> {
+    let files = Files::accepted(&wanted.circumstances)?;
+    let node = files.this(wanted.node.as_deref(), &wanted.circumstances)?;
+    let read = |text: &Option<String>| {
+        End::read(text.as_deref().unwrap_or_default(), &files.world, &node)
+            .map_err(|error| Failure::Usage(error.to_string()))
+    };
+    let (from, to) = (read(&wanted.from)?, read(&wanted.to)?);
+    let mut atlas = files.atlas(&node, &wanted.circumstances);
+    let judged = atlas.judge(&from, &to, what)?;
+    let ends: Vec<TracedEnd> = judged.iter().map(traced_end).collect();
+    let report = ConnectionReport {
+        from: from.to_string(),
+        to: to.to_string(),
+        what: what.to_string(),
+        passes: judged.iter().all(Judgement::passes),
+        ends,
+    };
+    let text = match output {
+        Output::Text => render::trace::connection(&report, page),
+        Output::Json => json(serde_json::to_string_pretty(&report))?,
+    };
+    Ok(Outcome { text, yes: report.passes })
+}
+
+fn traced_end(judgement: &Judgement) -> TracedEnd {
+    TracedEnd {
+        subject: judgement.subject.to_string(),
+        node: judgement.node.clone(),
+        direction: match judgement.direction {
+            Direction::Ingress => hostfw_api::Direction::Ingress,
+            Direction::Egress => hostfw_api::Direction::Egress,
+        },
+        passes: judgement.passes(),
+        answer: judgement.said().to_owned(),
+        rule: judgement.rule.as_ref().map(listed),
+        also_matching: judgement.also_matching.iter().map(listed).collect(),
+        l7: judgement.l7.clone(),
     }
-    let mut node = files.node(&wanted.node, &wanted.circumstances)?;
-    let peer = files.peer(&wanted.peer)?;
+}
+
+fn report(wanted: &TraceWanted, way: Way, peer: &str, what: What) -> anyhow::Result<TraceReport> {
+    let files = Files::accepted(&wanted.circumstances)?;
+    let name = wanted.node.as_deref().unwrap_or_default();
+    let mut node = files.node(name, &wanted.circumstances)?;
+    let peer = files.peer(peer)?;
     let (local, stands_in) = local_address(&node, peer);
     if stands_in {
         node.addresses.push(local);
@@ -59,7 +108,7 @@ fn report(wanted: &TraceWanted) -> anyhow::Result<TraceReport> {
     let compiled = files
         .compile(&node, &wanted.circumstances)
         .with_context(|| format!("compile the policies for {}", node.name))?;
-    let case = Case::new(wanted, peer, local)?;
+    let case = Case::new((way, what, wanted.flags), peer, local)?;
     let model = Model::default();
     let words = compiled.words.as_slice();
     let judged = judge(case.direction, &Bytes::ip(&case.packet), &words, &model, false);
@@ -104,8 +153,12 @@ struct Case {
 }
 
 impl Case {
-    fn new(wanted: &TraceWanted, peer: IpAddr, local: IpAddr) -> Result<Self, Failure> {
-        let (protocol, port) = match wanted.what {
+    fn new(
+        (way, what, flags): (Way, What, Flags),
+        peer: IpAddr,
+        local: IpAddr,
+    ) -> Result<Self, Failure> {
+        let (protocol, port) = match what {
             What::Ping if peer.is_ipv4() => (1, Some(8)),
             What::Ping => (58, Some(128)),
             What::Protocol(1, _) if peer.is_ipv6() => {
@@ -116,11 +169,11 @@ impl Case {
             }
             What::Protocol(protocol, port) => (protocol, port),
         };
-        let (direction, source, destination) = match wanted.direction {
+        let (direction, source, destination) = match way {
             Way::Ingress => (Direction::Ingress, peer, local),
             Way::Egress => (Direction::Egress, local, peer),
         };
-        let tcp_flags = match wanted.flags {
+        let tcp_flags = match flags {
             Flags::Syn => TCP_SYN,
             Flags::Ack => TCP_ACK,
         };
@@ -263,9 +316,12 @@ fn also_matching(compiled: &Compiled, judged: &Judged) -> Vec<TracedRule> {
 }
 
 fn traced(compiled: &Compiled, id: u32) -> Option<TracedRule> {
-    let rule = compiled.rules.get(usize::try_from(id).ok()?)?;
-    Some(TracedRule {
-        id,
+    compiled.rule(id).map(listed)
+}
+
+pub(crate) fn listed(rule: &Rule) -> TracedRule {
+    TracedRule {
+        id: rule.id,
         policy: rule.policy.clone(),
         path: rule.path.clone(),
         line: rule.line,
@@ -278,7 +334,7 @@ fn traced(compiled: &Compiled, id: u32) -> Option<TracedRule> {
             }
         },
         summary: rule.summary.clone(),
-    })
+    }
 }
 
 fn step(question: &str, answer: impl Into<String>) -> TraceStep {

@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     os::unix::{fs::PermissionsExt, net::UnixListener},
     path::PathBuf,
     process::{Command, Output, Stdio},
@@ -243,7 +243,17 @@ fn a_forbidden_socket_is_a_missing_permission() {
     } else {
         fs::set_permissions(&socket, fs::Permissions::from_mode(0o000)).expect("ours");
     }
-    let output = command.output().expect("run hostfw");
+    // A test beside this one may have started a program while the copy was
+    // written, and that one holds the file open until it has begun.
+    let mut output = command.output();
+    for _ in 0..100 {
+        if !output.as_ref().is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        output = command.output();
+    }
+    let output = output.expect("run hostfw");
     drop(listener);
     fs::remove_dir_all(&folder).expect("the folder is ours");
     exits(&output, 77);

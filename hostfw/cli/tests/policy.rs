@@ -353,3 +353,103 @@ fn the_text_of_a_trace_fits_eighty_columns() {
         ],
     );
 }
+
+#[test]
+fn a_connection_is_judged_at_both_of_its_ends() {
+    let folder = Folder::good("ends");
+    let ends = |from: &str, to: &str, what: &str, code: i32| {
+        let arguments = [
+            "policy",
+            "trace",
+            "policies.d",
+            "--world",
+            "cluster.d",
+            "--from",
+            from,
+            "--to",
+            to,
+            what,
+            "-o",
+            "json",
+        ];
+        let output = folder.hostfw(&arguments);
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("a report")
+    };
+    let report = ends("cp-1", "worker-1", "tcp/22", 1);
+    let [leaving, arriving] = report["ends"].as_array().expect("a list").as_slice() else {
+        panic!("two ends: {report}")
+    };
+    assert_eq!((&leaving["direction"], &leaving["passes"]), (&"egress".into(), &true.into()));
+    assert_eq!(leaving["rule"]["policy"], "etcd");
+    assert_eq!((&arriving["direction"], &arriving["passes"]), (&"ingress".into(), &false.into()));
+    let report = ends("192.0.2.7", "worker-1", "tcp/22", 0);
+    assert_eq!(report["ends"].as_array().map(Vec::len), Some(1), "nothing is known of the outside");
+    assert_eq!(ends("192.0.2.66", "10.0.0.2", "ping", 1)["ends"][0]["rule"]["kind"], "deny");
+}
+
+#[test]
+fn a_difference_names_peers_services_and_both_rules() {
+    let folder = Folder::good("diff");
+    let narrower = SSH.replace("192.0.2.0/24", "192.0.2.0/25").replace("\"22\"", "\"2222\"");
+    fs::create_dir_all(folder.0.join("new.d")).expect("a temporary folder");
+    fs::write(folder.0.join("new.d/ssh.yaml"), narrower).expect("a temporary file");
+    fs::write(folder.0.join("new.d/etcd.yml"), ETCD).expect("a temporary file");
+    let arguments =
+        ["policy", "diff", "policies.d", "new.d", "--world", "cluster.d", "--node", "cp-1"];
+    let output = folder.hostfw(&arguments);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.contains("- closes ingress from 192.0.2.0-192.0.2.65"), "{text}");
+    assert!(text.contains("+ opens ingress from 192.0.2.0-192.0.2.65"), "{text}");
+    assert!(text.contains("TCP 2222"), "{text}");
+    let same = ["policy", "diff", "policies.d", "policies.d", "--world", "cluster.d"];
+    let output = folder.hostfw(&same);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[test]
+fn cases_beside_the_policies_are_no_policies_and_decide_the_exit_code() {
+    let folder = Folder::good("cases");
+    let cases = |expect: &str| {
+        let text = format!(
+            "tests:\n- {{name: open, from: 192.0.2.7, to: cp-1, port: tcp/22, expect: {expect}}}\n"
+        );
+        fs::write(folder.0.join("policies.d/ssh.test.yaml"), text).expect("a temporary file");
+    };
+    let test = |form: &str| {
+        folder.hostfw(&["policy", "test", "policies.d", "--world", "cluster.d", "-o", form])
+    };
+    cases("allow");
+    let output = test("text");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "Passed: 1 of 1 case.\n");
+    let checked = folder.hostfw(&["policy", "check", "policies.d", "--world", "cluster.d"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+    cases("deny");
+    let output = test("junit");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.contains("failures=\"1\"") && text.contains("expected deny, got allow"), "{text}");
+    cases("perhaps");
+    let output = test("text");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("allow, deny or redirect"), "{}", stderr(&output));
+}
+
+#[test]
+fn complaints_have_forms_for_other_programs_and_only_where_they_belong() {
+    let folder = Folder::with("forms", &[("p.yaml", "kind: [")]);
+    let output = folder.hostfw(&["policy", "check", ".", "-o", "sarif"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let log: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(log["runs"][0]["results"][0]["ruleId"], "yaml-syntax");
+    let output = folder.hostfw(&["policy", "check", ".", "-o", "github"]);
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("::error file="));
+    let output = folder.hostfw(&["policy", "check", ".", "-o", "junit"]);
+    assert_eq!(output.status.code(), Some(64));
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}

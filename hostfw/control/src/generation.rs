@@ -11,7 +11,7 @@ use hostfw_datapath::{
 };
 use hostfw_policy::{
     CompileError, Complaint, Direction, Options, Policy, PolicyStatus, Rule, Severity, ThisNode,
-    World, compile, lint,
+    World, atlas::Atlas, cases, compile, lint,
 };
 
 use crate::{
@@ -72,9 +72,34 @@ impl Inputs {
             && self.options == other.options
     }
 
-    fn compile(&self, number: u32) -> Result<Generation, CompileError> {
+    /// The first case that is wrong or fails, with the number of all others.
+    fn test(&self) -> Result<(), Box<Complaint>> {
         let Self { policies, world, node, options } = self;
-        let compiled = compile(&policies.parsed, &world.parsed, node, options, number)?;
+        let sources = &policies.sources;
+        let (cases, complaints) = cases::read_cases(sources, &world.parsed, node);
+        if let Some(complaint) = complaints.into_iter().find(|one| one.severity == Severity::Error)
+        {
+            return Err(Box::new(complaint));
+        }
+        let mut atlas = Atlas::new(&policies.parsed, &world.parsed, node, options);
+        let results = cases::run(cases, &mut atlas);
+        let mut failed = results.iter().filter(|result| !result.passed());
+        let Some(first) = failed.next() else { return Ok(()) };
+        let mut complaint = cases::complaint(first, sources);
+        let n_others = failed.count();
+        if n_others > 0 {
+            complaint.what.push_str(&format!(" (and {n_others} more fail)"));
+        }
+        Err(Box::new(complaint))
+    }
+
+    /// Compiles the policies and asks the images what the cases beside the
+    /// policies expect.
+    fn compile(&self, number: u32) -> Result<Generation, Box<Complaint>> {
+        let Self { policies, world, node, options } = self;
+        let compiled = compile(&policies.parsed, &world.parsed, node, options, number)
+            .map_err(|error| Box::new(refused(&error)))?;
+        self.test()?;
         let [ingress_in_force, egress_in_force] =
             [Direction::Ingress, Direction::Egress].map(|way| compiled.in_force(way));
         let mut warnings = policies.warnings.clone();
@@ -92,6 +117,20 @@ impl Inputs {
             addresses: node.addresses.clone(),
             warnings,
         })
+    }
+}
+
+/// Policies that cannot be compiled, as a complaint about all of them.
+fn refused(error: &CompileError) -> Complaint {
+    Complaint {
+        path: String::new(),
+        line: 0,
+        column: 0,
+        severity: Severity::Error,
+        code: "compile",
+        what: error.to_string(),
+        instead: String::new(),
+        excerpt: String::new(),
     }
 }
 
@@ -191,23 +230,13 @@ impl Generations {
                     self.inputs = Some(candidate);
                     return;
                 }
-                Err(error) => {
-                    let why = error.to_string();
+                Err(complaint) => {
                     effects.push_back(Effect::Note(Note::Failed {
                         what: "compile".into(),
-                        why: why.clone(),
+                        why: complaint.what.clone(),
                     }));
-                    let complaint = Complaint {
-                        path: String::new(),
-                        line: 0,
-                        column: 0,
-                        severity: Severity::Error,
-                        code: "compile",
-                        what: why,
-                        instead: String::new(),
-                        excerpt: String::new(),
-                    };
-                    self.failed.push((candidate, CompileFailure { since_ms: now_ms, complaint }));
+                    let failure = CompileFailure { since_ms: now_ms, complaint: *complaint };
+                    self.failed.push((candidate, failure));
                 }
             }
         }

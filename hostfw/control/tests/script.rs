@@ -4,6 +4,7 @@
 mod stand;
 
 use hostfw_control::{Event, Reply, Request, Snapshot, Token};
+use hostfw_policy::Source;
 use stand::{
     BROKEN, SSH, Stand, WEB, World, config, eth0, ethernet, loopback, snapshot, unreadable,
 };
@@ -84,6 +85,36 @@ fn a_refused_set_keeps_the_last_good_one_and_is_reported_after_a_second_look() {
     assert!(stand.script().starts_with("note accepted Policies\n"));
     assert!(stand.status().refused.is_none());
     assert_eq!(stand.in_force(), Some((1, false)), "the old set is still the one in force");
+}
+
+#[test]
+fn a_set_whose_cases_fail_is_not_loaded_and_the_case_is_named() {
+    let cases = |expected: &str| {
+        Source {
+        path: "policies.d/ssh.test.yaml".into(),
+        bytes: format!(
+            "tests:\n- {{name: SSH is open, from: 198.51.100.7, to: host, port: tcp/22, expect: {expected}}}\n"
+        )
+        .into_bytes(),
+    }
+    };
+    let mut stand = Stand::started(&[SSH]);
+    stand.script();
+    let mut with_cases = snapshot(&[SSH, WEB]);
+    with_cases.sources.push(cases("deny"));
+    stand.event(Event::Policies(Ok(with_cases.clone())));
+    assert_eq!(stand.in_force(), Some((1, false)), "the last good set stays in force");
+    let refused = stand.status().refused.expect("refused");
+    let [complaint] = refused.complaints.as_slice() else { panic!("one complaint") };
+    assert_eq!((complaint.code, complaint.line), ("test-failed", 2));
+    assert_eq!(complaint.path, "policies.d/ssh.test.yaml");
+    assert!(complaint.what.contains("expected deny, got allow"), "{}", complaint.what);
+
+    with_cases.sources.pop();
+    with_cases.sources.push(cases("allow"));
+    stand.event(Event::Policies(Ok(with_cases)));
+    assert_eq!(stand.in_force(), Some((2, false)));
+    assert!(stand.status().refused.is_none());
 }
 
 #[test]

@@ -27,7 +27,8 @@ pub struct Compiled {
     pub policies: Vec<PolicyStatus>,
     /// Whom the image judges, by their numbers in it; this host first.
     pub subjects: Vec<Subject>,
-    /// Classes of the peers that have no address of their own.
+    /// Classes of the peers that have no address of their own; for the world,
+    /// that of addresses that no prefix names.
     pub placeless: Vec<(Entity, u32)>,
 }
 

@@ -8,6 +8,7 @@ use crate::{
     cilium, cluster_network_policy,
     complaint::{Complaint, Report, Source},
     fields::{self, Fields},
+    file_name::FileName,
     network_policy,
     node::Dialect,
     policy::Policy,
@@ -17,7 +18,8 @@ use crate::{
 /// Reads every policy of a directory, in the order of the paths. Nothing of it
 /// may be put in force when a complaint is an [`crate::Severity::Error`].
 pub fn read_policies(sources: &[Source], dialect: &Dialect) -> (Vec<Policy>, Vec<Complaint>) {
-    let mut in_order: Vec<&Source> = sources.iter().collect();
+    let mut in_order: Vec<&Source> =
+        sources.iter().filter(|source| !FileName::is_cases(&source.path)).collect();
     in_order.sort_by(|left, right| left.path.cmp(&right.path));
     let mut policies = Vec::new();
     let mut complaints = Vec::new();

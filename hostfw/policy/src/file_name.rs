@@ -14,6 +14,11 @@ pub enum FileName {
 }
 
 impl FileName {
+    /// True for a document that holds test cases and no policies.
+    pub fn is_cases(path: &str) -> bool {
+        [".test.yaml", ".test.yml", ".test.json"].iter().any(|ending| path.ends_with(ending))
+    }
+
     /// Sorts a name, without its directory.
     pub fn of(name: &str) -> Self {
         let ends = |suffixes: [&str; 3]| suffixes.iter().any(|suffix| name.ends_with(suffix));

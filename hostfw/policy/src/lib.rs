@@ -25,7 +25,12 @@ pub mod policy;
 pub mod ports;
 pub mod selector;
 pub mod service_ref;
+pub mod what;
 pub mod world;
+
+pub mod atlas;
+pub mod cases;
+pub mod diff;
 
 mod builtin;
 mod cilium;
@@ -65,6 +70,7 @@ pub use crate::{
     lint::{IGNORE, WARNINGS, lint},
     node::{Dialect, Enforcement, Options, ThisNode, Tunnel, TunnelKind},
     policy::Policy,
+    summary::service as service_in_words,
     world::World,
     world_reader::read_world,
 };

@@ -33,7 +33,8 @@ pub(crate) struct PeerClasses {
     pub(crate) v4: Segments<u32>,
     /// Peer words of the IPv6 addresses.
     pub(crate) v6: Segments<u128>,
-    /// The classes of peers that have no address.
+    /// The classes of peers that have no address, and of addresses outside that
+    /// nothing names.
     pub(crate) placeless: Vec<(Entity, u32)>,
 }
 
@@ -59,6 +60,10 @@ impl Division<'_> {
         let mut placeless = Vec::new();
         for entity in PLACELESS {
             let set = self.set_of(&Identity::placeless(entity));
+            placeless.push((entity, classes.number(set)?));
+        }
+        for (entity, is_v4) in [(Entity::WorldIpv4, true), (Entity::WorldIpv6, false)] {
+            let set = self.set_of(&Identity::world(is_v4, self.options));
             placeless.push((entity, classes.number(set)?));
         }
         Ok(PeerClasses { sets: classes.sets, v4, v6, placeless })

@@ -126,7 +126,8 @@ fn named(port: &NamedPort) -> String {
     }
 }
 
-fn service(service: &Service) -> String {
+/// One service in the words of listings.
+pub fn service(service: &Service) -> String {
     match service.protocol {
         TCP => format!("TCP {}", range(service)),
         UDP => format!("UDP {}", range(service)),

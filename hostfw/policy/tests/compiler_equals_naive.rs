@@ -12,6 +12,7 @@ use std::{
 use hostfw_datapath::{Address, Image as _, image, verdict::Answer};
 use hostfw_policy::{
     Compiled, Dialect, Direction, Enforcement, Options, Severity, Source, ThisNode, World, compile,
+    diff::{Change, diff},
     read_policies,
     world::{CidrGroup, ClusterNode, Pod},
 };
@@ -65,6 +66,38 @@ proptest! {
     }
 
     #[test]
+    fn the_difference_of_two_images_is_that_of_every_packet(
+        texts in (directory(), directory()),
+        worlds in (world(), world()),
+        node in node(),
+        strangers in proptest::collection::vec(any::<IpAddr>(), 4),
+    ) {
+        let image = |text: String, world: &World| {
+            let source = Source { path: "p.yaml".to_owned(), bytes: text.into_bytes() };
+            let (policies, _) = read_policies(&[source], &Dialect::default());
+            compile(&policies, world, &node, &Options::default(), 1).expect("small")
+        };
+        let (old, new) = (image(texts.0, &worlds.0), image(texts.1, &worlds.1));
+        let changes = diff(&old, &new);
+        let mut peers = edges(&worlds.0, &node);
+        peers.extend(edges(&worlds.1, &node));
+        peers.extend(strangers.iter().map(IpAddr::to_canonical));
+        for peer in peers {
+            for direction in [Direction::Ingress, Direction::Egress] {
+                for (protocol, port) in SERVICES {
+                    let packet = Packet { direction, peer, protocol: *protocol, port: *port };
+                    let passes = |compiled: &Compiled| {
+                        !matches!(ask(compiled, packet), Outcome::Deny(..) | Outcome::DefaultDeny)
+                    };
+                    let differs = passes(&old) != passes(&new);
+                    let listed = changes.iter().filter(|change| concerns(change, packet));
+                    prop_assert_eq!(listed.count(), usize::from(differs), "{:?}", packet);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn equal_input_gives_equal_words(text in directory(), world in world(), node in node()) {
         let source = Source { path: "p.yaml".to_owned(), bytes: text.into_bytes() };
         let (policies, _) = read_policies(&[source], &Dialect::default());
@@ -93,6 +126,23 @@ fn ask(compiled: &Compiled, packet: Packet) -> Outcome {
         (Answer::DefaultAllow, image::NO_RULE) => Outcome::DefaultAllow,
         (answer, rule) => panic!("{answer:?} by {rule}"),
     }
+}
+
+fn concerns(change: &Change, packet: Packet) -> bool {
+    let is_service = change.services.iter().any(|service| {
+        service.protocol == packet.protocol && (service.first..=service.last).contains(&packet.port)
+    });
+    let is_peer = match packet.peer {
+        IpAddr::V4(address) => {
+            let at = u32::from(address);
+            change.peers.v4.iter().any(|(first, last)| (*first..=*last).contains(&at))
+        }
+        IpAddr::V6(address) => {
+            let at = u128::from(address);
+            change.peers.v6.iter().any(|(first, last)| (*first..=*last).contains(&at))
+        }
+    };
+    change.direction == packet.direction && is_service && is_peer
 }
 
 fn check_flags(

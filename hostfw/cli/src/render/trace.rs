@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use hostfw_api::{Direction, TraceAction, TraceReport, TracedRule};
+use hostfw_api::{ConnectionReport, Direction, TraceAction, TraceReport, TracedRule};
 
 use crate::render::{
     figures::{place, protocol_and_port},
@@ -45,7 +45,35 @@ pub(crate) fn render(report: &TraceReport, page: &Page) -> String {
     text
 }
 
-fn rule_lines(rule: &TracedRule, page: &Page) -> String {
+/// Both ends of a connection.
+pub(crate) fn connection(report: &ConnectionReport, page: &Page) -> String {
+    let (word, paint) = if report.passes { ("PASS", Paint::Good) } else { ("DROP", Paint::Bad) };
+    let mut text = format!("{}\n", page.paint(word, paint));
+    let ConnectionReport { from, to, what, .. } = report;
+    text.push_str(&page.words("  ", 4, &format!("{what} from {from} to {to}")));
+    for end in &report.ends {
+        let way = match end.direction {
+            Direction::Ingress => "Ingress",
+            Direction::Egress => "Egress",
+        };
+        text.push_str(&heading(&format!("{way} of {}: {}", end.subject, end.answer), page));
+        if let Some(rule) = &end.rule {
+            text.push_str(&rule_lines(rule, page));
+        }
+        for shown in &end.l7 {
+            text.push_str(&page.words("  through a proxy: ", 4, shown));
+        }
+        if !end.also_matching.is_empty() {
+            text.push_str("  Also matching:\n");
+            for rule in &end.also_matching {
+                text.push_str(&rule_lines(rule, page));
+            }
+        }
+    }
+    text
+}
+
+pub(crate) fn rule_lines(rule: &TracedRule, page: &Page) -> String {
     let mut text = page.words("  ", 4, &rule.summary);
     if !rule.path.is_empty() {
         let origin = format!("{} {}", rule.policy, place(&rule.path, rule.line));
