@@ -26,6 +26,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
     sum.check("lints", &mut run::cargo(&lints));
     sum.tests("default members", &mut run::cargo(&["test", "--no-fail-fast"]))?;
+    sum.tests("fuzz corpus", &mut run::cargo(&["test", "--package", "hostfw-fuzz"]))?;
     let conformance = ["run", "--package", "hostfw-conformance"];
     sum.tests("conformance", &mut run::cargo(&conformance))?;
     match demo::build_binaries() {
