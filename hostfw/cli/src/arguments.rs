@@ -128,6 +128,14 @@ pub(crate) enum PolicyVerb {
     Test(TestWanted),
     /// Whom does a change let in or shut out? Exact, computed on both images
     Diff(DiffWanted),
+    /// What do the policies say, in plain sentences?
+    Explain(ExplainWanted),
+    /// The JSON Schema of a kind, for editors
+    Schema {
+        /// The kind; without it one schema for all kinds of policies
+        #[arg(value_name = "KIND")]
+        kind: Option<String>,
+    },
 }
 
 const TRACE_EXAMPLES: &str = "\
@@ -274,6 +282,13 @@ pub(crate) struct TestWanted {
     /// The node that `host` means in a case
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
+}
+
+/// What to explain.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainWanted {
+    #[command(flatten)]
+    pub(crate) circumstances: Circumstances,
 }
 
 /// What to compare.

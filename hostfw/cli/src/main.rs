@@ -15,8 +15,10 @@ mod cases;
 mod check;
 mod diff;
 mod directory;
+mod explain;
 mod offline;
 mod packet;
+mod schema;
 mod trace;
 
 mod render;
@@ -86,6 +88,8 @@ fn policy(verb: &PolicyVerb, form: Form, page: &Page) -> anyhow::Result<Outcome>
         PolicyVerb::Trace(wanted) => trace::trace(wanted, form.everywhere()?, page),
         PolicyVerb::Test(wanted) => cases::test(wanted, form, page),
         PolicyVerb::Diff(wanted) => diff::diff(wanted, form.everywhere()?, page),
+        PolicyVerb::Explain(wanted) => explain::explain(wanted, page),
+        PolicyVerb::Schema { kind } => schema::schema(kind.as_deref()),
     }
 }
 

@@ -220,7 +220,7 @@ pub(crate) fn bare(name: &str, circumstances: &Circumstances) -> ThisNode {
 }
 
 /// The options as `hostfw.yaml` would set them.
-fn options(circumstances: &Circumstances) -> Options {
+pub(crate) fn options(circumstances: &Circumstances) -> Options {
     Options {
         cidr_match_nodes: circumstances.cidr_match.contains(&CidrMatch::Nodes),
         cidr_match_pods: circumstances.cidr_match.contains(&CidrMatch::Pods),

@@ -450,6 +450,27 @@ fn complaints_have_forms_for_other_programs_and_only_where_they_belong() {
     assert_eq!(output.status.code(), Some(64));
 }
 
+#[test]
+fn policies_are_explained_in_sentences_and_have_schemas() {
+    let folder = Folder::good("explain");
+    let output = folder.hostfw(&["policy", "explain", "policies.d", "--world", "cluster.d"]);
+    shows(
+        &output,
+        0,
+        &[
+            "CiliumClusterwideNetworkPolicy `ssh` (policies.d/ssh.yaml:1)\n",
+            "  It concerns every node; of the 2 known: cp-1, worker-1.\n",
+            "  Ingress is in force: what comes in is denied unless a rule allows it.\n",
+            "      8: allows TCP 22 from 192.0.2.0/24, 2001:db8:1::/64\n",
+            "     19: denies every service from 192.0.2.66/32\n",
+        ],
+    );
+    let output = folder.hostfw(&["policy", "schema", "networkpolicy"]);
+    assert_eq!(json(&output)["title"], "NetworkPolicy");
+    let output = folder.hostfw(&["policy", "schema", "Deployment"]);
+    assert_eq!(output.status.code(), Some(64));
+}
+
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

@@ -31,6 +31,7 @@ pub mod world;
 pub mod atlas;
 pub mod cases;
 pub mod diff;
+pub mod explain;
 
 mod builtin;
 mod cilium;

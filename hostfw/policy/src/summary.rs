@@ -26,10 +26,12 @@ pub(crate) fn of(rule: &PolicyRule) -> String {
         Direction::Ingress => "from",
         Direction::Egress => "to",
     };
-    format!("{verb} {side} {}: {}", peers(&rule.peers), services(&rule.services))
+    let (whom, what) = (peers_in_words(&rule.peers), services_in_words(&rule.services));
+    format!("{verb} {side} {whom}: {what}")
 }
 
-fn peers(peers: &Peers) -> String {
+/// Whom a rule names.
+pub(crate) fn peers_in_words(peers: &Peers) -> String {
     match peers {
         Peers::Every => "everyone".to_owned(),
         Peers::Nobody => "nobody".to_owned(),
@@ -41,7 +43,7 @@ fn peers(peers: &Peers) -> String {
         Peers::Nodes(selectors) => format!("nodes {}", joined(selectors.iter().map(selector))),
         Peers::Names(names) => joined(names.iter().map(|one| one.as_written().to_owned())),
         Peers::Services(services) => format!("services {}", joined(services.iter().map(behind))),
-        Peers::AnyOf(parts) => joined(parts.iter().map(self::peers)),
+        Peers::AnyOf(parts) => joined(parts.iter().map(peers_in_words)),
     }
 }
 
@@ -68,6 +70,11 @@ fn prefix(term: &PrefixTerm) -> String {
     }
 }
 
+/// The labels that a selector asks for.
+pub(crate) fn selector_in_words(selector: &Selector) -> String {
+    self::selector(selector)
+}
+
 fn selector(selector: &Selector) -> String {
     let written = selector.requirements.iter().filter(|one| !one.is_automatic());
     let terms: Vec<_> = written.map(requirement).collect();
@@ -86,7 +93,8 @@ fn requirement(requirement: &Requirement) -> String {
     }
 }
 
-fn services(services: &Services) -> String {
+/// What a rule is about.
+pub(crate) fn services_in_words(services: &Services) -> String {
     let Services::Only(entries) = services else { return "every service".to_owned() };
     let shown: Vec<String> = entries.iter().flat_map(entry).collect();
     if shown.is_empty() { "no service".to_owned() } else { joined(shown.into_iter()) }
