@@ -215,6 +215,10 @@ pub(crate) struct CheckWanted {
     /// Also compile the policies for this node
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
+    /// Guardrails to hold the policies against, beside those in the directory
+    /// (*.guardrails.yaml)
+    #[arg(long = "guardrails", value_name = "FILE")]
+    pub(crate) guardrails: Vec<PathBuf>,
 }
 
 /// Which packet to follow.

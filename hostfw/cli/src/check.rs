@@ -2,11 +2,12 @@
 //! select, and what do they come to on one node?
 
 use hostfw_api::{CheckReport, CheckedNode, CheckedPolicy, Complaint, Severity};
-use hostfw_policy::{CompileError, Compiled, Direction, Policy, ThisNode};
+use hostfw_policy::{CompileError, Compiled, Direction, Policy, Source, ThisNode, guardrails};
 
 use crate::{
     Outcome,
     arguments::{CheckWanted, Form},
+    directory,
     failure::Failure,
     offline::{self, Files},
     online::json,
@@ -67,6 +68,20 @@ fn report(wanted: &CheckWanted) -> anyhow::Result<CheckReport> {
     }
     let anywhere = ThisNode::default();
     let node = node.as_ref().unwrap_or(&anywhere);
+    let mut sources: Vec<Source> = guardrails::among(&files.sources).cloned().collect();
+    for path in &wanted.guardrails {
+        sources.extend(directory::read(path)?.sources);
+    }
+    match files.held_against(&sources, node, circumstances) {
+        Ok(complaints) => {
+            report.accepted &= complaints.iter().all(|one| one.severity != Severity::Error);
+            report.complaints.extend(complaints);
+        }
+        Err(error) => {
+            report.accepted = false;
+            report.complaints.push(does_not_fit(wanted, &error));
+        }
+    }
     report.complaints.extend(files.warnings(node, circumstances, image.as_ref()));
     Ok(report)
 }

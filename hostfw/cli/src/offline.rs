@@ -7,6 +7,7 @@ use anyhow::bail;
 use hostfw_policy::{
     CompileError, Compiled, Options, Policy, Severity, Source, ThisNode, Tunnel, World,
     atlas::Atlas,
+    guardrails::{self, read_guardrails},
 };
 
 use crate::{
@@ -155,6 +156,21 @@ impl Files {
             .into_iter()
             .map(complaint)
             .collect()
+    }
+
+    /// What files of guardrails have against the policies.
+    pub(crate) fn held_against(
+        &self,
+        guardrails: &[Source],
+        node: &ThisNode,
+        circumstances: &Circumstances,
+    ) -> Result<Vec<hostfw_api::Complaint>, CompileError> {
+        let (guardrails, mut complaints) = read_guardrails(guardrails);
+        let (policies, options) = (&self.policies, options(circumstances));
+        let found =
+            guardrails::check(&guardrails, &self.sources, policies, &self.world, node, &options)?;
+        complaints.extend(found);
+        Ok(complaints.into_iter().map(complaint).collect())
     }
 
     /// For each policy the nodes, out of these, that it selects.

@@ -438,6 +438,29 @@ fn cases_beside_the_policies_are_no_policies_and_decide_the_exit_code() {
 }
 
 #[test]
+fn guardrails_refuse_what_policies_mean() {
+    let folder = Folder::good("guardrails");
+    let guardrails = "guardrails:\n- name: no-ssh\n  why: use the console\n  forbid: {ingress: \
+                      [{toPorts: [{ports: [{port: \"22\"}]}]}]}\n";
+    let check = |more: &[&str]| {
+        let mut arguments = vec!["policy", "check", "policies.d", "--world", "cluster.d"];
+        arguments.extend(more);
+        folder.hostfw(&arguments)
+    };
+    fs::write(folder.0.join("site.yaml"), guardrails).expect("a temporary file");
+    assert_eq!(check(&[]).status.code(), Some(0));
+    let output = check(&["--guardrails", "site.yaml"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.contains("ssh.yaml:8:5: error[guardrail]"), "{text}");
+    assert!(text.contains("forbids TCP 22 from") && text.contains("use the console"), "{text}");
+    // One that lies beside the policies needs no option.
+    fs::rename(folder.0.join("site.yaml"), folder.0.join("policies.d/site.guardrails.yaml"))
+        .expect("a temporary file");
+    assert_eq!(check(&[]).status.code(), Some(1));
+}
+
+#[test]
 fn complaints_have_forms_for_other_programs_and_only_where_they_belong() {
     let folder = Folder::with("forms", &[("p.yaml", "kind: [")]);
     let output = folder.hostfw(&["policy", "check", ".", "-o", "sarif"]);

@@ -11,7 +11,11 @@ use hostfw_datapath::{
 };
 use hostfw_policy::{
     CompileError, Complaint, Direction, Options, Policy, PolicyStatus, Rule, Severity, ThisNode,
-    World, atlas::Atlas, cases, compile, lint,
+    World,
+    atlas::Atlas,
+    cases, compile,
+    guardrails::{self, read_guardrails},
+    lint,
 };
 
 use crate::{
@@ -72,6 +76,18 @@ impl Inputs {
             && self.options == other.options
     }
 
+    /// The first rule that a guardrail does not let pass, with the number of
+    /// all others.
+    fn hold_against_guardrails(&self) -> Result<(), Box<Complaint>> {
+        let Self { policies, world, node, options } = self;
+        let sources = &policies.sources;
+        let (guardrails, mut complaints) = read_guardrails(guardrails::among(sources));
+        let found =
+            guardrails::check(&guardrails, sources, &policies.parsed, &world.parsed, node, options);
+        complaints.extend(found.map_err(|error| Box::new(refused(&error)))?);
+        first_of(complaints.into_iter().filter(|one| one.severity == Severity::Error))
+    }
+
     /// The first case that is wrong or fails, with the number of all others.
     fn test(&self) -> Result<(), Box<Complaint>> {
         let Self { policies, world, node, options } = self;
@@ -83,22 +99,17 @@ impl Inputs {
         }
         let mut atlas = Atlas::new(&policies.parsed, &world.parsed, node, options);
         let results = cases::run(cases, &mut atlas);
-        let mut failed = results.iter().filter(|result| !result.passed());
-        let Some(first) = failed.next() else { return Ok(()) };
-        let mut complaint = cases::complaint(first, sources);
-        let n_others = failed.count();
-        if n_others > 0 {
-            complaint.what.push_str(&format!(" (and {n_others} more fail)"));
-        }
-        Err(Box::new(complaint))
+        let failed = results.iter().filter(|result| !result.passed());
+        first_of(failed.map(|result| cases::complaint(result, sources)))
     }
 
-    /// Compiles the policies and asks the images what the cases beside the
-    /// policies expect.
+    /// Compiles the policies, and holds them against the guardrails and the
+    /// cases beside them.
     fn compile(&self, number: u32) -> Result<Generation, Box<Complaint>> {
         let Self { policies, world, node, options } = self;
         let compiled = compile(&policies.parsed, &world.parsed, node, options, number)
             .map_err(|error| Box::new(refused(&error)))?;
+        self.hold_against_guardrails()?;
         self.test()?;
         let [ingress_in_force, egress_in_force] =
             [Direction::Ingress, Direction::Egress].map(|way| compiled.in_force(way));
@@ -118,6 +129,16 @@ impl Inputs {
             warnings,
         })
     }
+}
+
+/// The first complaint, with the number of all others.
+fn first_of(mut complaints: impl Iterator<Item = Complaint>) -> Result<(), Box<Complaint>> {
+    let Some(mut first) = complaints.next() else { return Ok(()) };
+    let n_others = complaints.count();
+    if n_others > 0 {
+        first.what.push_str(&format!(" (and {n_others} more)"));
+    }
+    Err(Box::new(first))
 }
 
 /// Policies that cannot be compiled, as a complaint about all of them.

@@ -118,6 +118,41 @@ fn a_set_whose_cases_fail_is_not_loaded_and_the_case_is_named() {
 }
 
 #[test]
+fn a_set_that_a_guardrail_does_not_let_pass_is_not_loaded() {
+    let guardrails = |text: &str| Source {
+        path: "policies.d/site.guardrails.yaml".into(),
+        bytes: format!("guardrails:\n{text}").into_bytes(),
+    };
+    let mut stand = Stand::started(&[SSH]);
+    stand.script();
+    let mut guarded = snapshot(&[SSH, WEB]);
+    let forbid = "- name: no-ssh\n  forbid: {ingress: [{toPorts: [{ports: [{port: \"22\"}]}]}]}\n";
+    guarded.sources.push(guardrails(forbid));
+    stand.event(Event::Policies(Ok(guarded.clone())));
+    assert_eq!(stand.in_force(), Some((1, false)), "the last good set stays in force");
+    let refused = stand.status().refused.expect("refused");
+    let [complaint] = refused.complaints.as_slice() else { panic!("one complaint") };
+    assert_eq!(complaint.code, "guardrail");
+    assert!(complaint.path.ends_with(".yaml") && complaint.line > 0, "{complaint:?}");
+    assert!(complaint.what.contains("`no-ssh`"), "{}", complaint.what);
+
+    for (text, code) in [("- {name: x}\n", "bad-guardrail"), ("- [\n", "yaml-syntax")] {
+        guarded.sources.pop();
+        guarded.sources.push(guardrails(text));
+        stand.event(Event::Policies(Ok(guarded.clone())));
+        assert_eq!(stand.in_force(), Some((1, false)), "a guardrail that is no guardrail holds");
+        let refused = stand.status().refused.expect("refused");
+        assert_eq!(refused.complaints[0].code, code);
+    }
+
+    guarded.sources.pop();
+    guarded.sources.push(guardrails("- {name: in-full, exactNames: true}\n"));
+    stand.event(Event::Policies(Ok(guarded)));
+    assert_eq!(stand.in_force(), Some((2, false)));
+    assert!(stand.status().refused.is_none());
+}
+
+#[test]
 fn a_file_caught_half_written_is_never_reported() {
     let mut stand = Stand::started(&[SSH]);
     stand.script();

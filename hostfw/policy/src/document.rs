@@ -18,8 +18,9 @@ use crate::{
 /// Reads every policy of a directory, in the order of the paths. Nothing of it
 /// may be put in force when a complaint is an [`crate::Severity::Error`].
 pub fn read_policies(sources: &[Source], dialect: &Dialect) -> (Vec<Policy>, Vec<Complaint>) {
+    let is_policies = |path: &str| !FileName::is_cases(path) && !FileName::is_guardrails(path);
     let mut in_order: Vec<&Source> =
-        sources.iter().filter(|source| !FileName::is_cases(&source.path)).collect();
+        sources.iter().filter(|source| is_policies(&source.path)).collect();
     in_order.sort_by(|left, right| left.path.cmp(&right.path));
     let mut policies = Vec::new();
     let mut complaints = Vec::new();
@@ -119,13 +120,14 @@ fn read_document(node: &Node, dialect: &Dialect, report: &mut Report<'_>, found:
         }
         _ => cluster_network_policy::read_spec(fields, dialect, report).into_iter().collect(),
     };
-    let Some(Metadata { name, annotations, .. }) = metadata else { return };
+    let Some(Metadata { name, labels, annotations, .. }) = metadata else { return };
     let name = match &namespace {
         Some(namespace) => format!("{namespace}/{name}"),
         None => name,
     };
     let path = report.source().path.clone();
-    found(Policy { kind, name, namespace, annotations, path, at: node.at, specs: read }, report);
+    let (at, specs) = (node.at, read);
+    found(Policy { kind, name, namespace, labels, annotations, path, at, specs }, report);
 }
 
 fn is_list(kind: &str) -> bool {
@@ -150,6 +152,7 @@ fn refuse_kind(node: &Node, written: &str, report: &mut Report<'_>) {
 struct Metadata {
     name: String,
     namespace: Option<(String, Position)>,
+    labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
 }
 
@@ -174,12 +177,11 @@ fn read_metadata(node: Option<&Node>, report: &mut Report<'_>) -> Option<Metadat
         "selfLink",
     ]);
     fields.finish(report, |_| None);
-    if let Some(labels) = labels {
-        fields::text_map(labels, "labels", report);
-    }
-    let annotations = annotations.map(|node| fields::text_map(node, "annotations", report));
-    let annotations = annotations.unwrap_or_default().into_iter();
-    let annotations = annotations.map(|(entry, text)| (entry.key.clone(), text.to_owned()));
+    let mut read = |node: Option<&Node>, name: &str| -> BTreeMap<String, String> {
+        let entries = node.map(|node| fields::text_map(node, name, report)).unwrap_or_default();
+        entries.into_iter().map(|(entry, text)| (entry.key.clone(), text.to_owned())).collect()
+    };
+    let (labels, annotations) = (read(labels, "labels"), read(annotations, "annotations"));
     let name_node = name_node?;
     let name = fields::text(name_node, "name", report)?;
     if name.is_empty() {
@@ -190,5 +192,5 @@ fn read_metadata(node: Option<&Node>, report: &mut Report<'_>) -> Option<Metadat
         None => None,
         Some(node) => Some((fields::text(node, "namespace", report)?.to_owned(), node.at)),
     };
-    Some(Metadata { name: name.to_owned(), namespace, annotations: annotations.collect() })
+    Some(Metadata { name: name.to_owned(), namespace, labels, annotations })
 }

@@ -19,6 +19,13 @@ impl FileName {
         [".test.yaml", ".test.yml", ".test.json"].iter().any(|ending| path.ends_with(ending))
     }
 
+    /// True for a document that holds guardrails and no policies.
+    pub fn is_guardrails(path: &str) -> bool {
+        [".guardrails.yaml", ".guardrails.yml", ".guardrails.json"]
+            .iter()
+            .any(|ending| path.ends_with(ending))
+    }
+
     /// Sorts a name, without its directory.
     pub fn of(name: &str) -> Self {
         let ends = |suffixes: [&str; 3]| suffixes.iter().any(|suffix| name.ends_with(suffix));

@@ -1,6 +1,8 @@
 //! DNS names and patterns of names (rule 13), as `toFQDNs` and DNS rules write
 //! them. It does not know which addresses a name has.
 
+mod compare;
+
 use crate::{
     complaint::Report,
     fields::{self, Fields},

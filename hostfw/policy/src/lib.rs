@@ -32,6 +32,7 @@ pub mod atlas;
 pub mod cases;
 pub mod diff;
 pub mod explain;
+pub mod guardrails;
 
 mod builtin;
 mod cilium;

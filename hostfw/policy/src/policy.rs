@@ -20,6 +20,8 @@ pub struct Policy {
     pub name: String,
     /// The namespace of a namespaced policy.
     pub namespace: Option<String>,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
     /// `metadata.annotations`.
     pub annotations: BTreeMap<String, String>,
     /// The file it stands in.

@@ -146,6 +146,7 @@ fn policy(rules: impl Iterator<Item = PolicyRule>) -> Policy {
         kind: "CiliumClusterwideNetworkPolicy",
         name: "p".to_owned(),
         namespace: None,
+        labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         path: "p.yaml".to_owned(),
         at: Position { line: 1, column: 1 },

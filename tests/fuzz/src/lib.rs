@@ -3,8 +3,8 @@
 //! mutations; `README.md` says how a coverage-guided fuzzer does.
 
 use hostfw_policy::{
-    Complaint, Dialect, Options, Severity, Source, ThisNode, World, cases, compile, lint,
-    read_enforceable, read_policies, read_world,
+    Complaint, Dialect, Options, Severity, Source, ThisNode, World, cases, compile, guardrails,
+    lint, read_enforceable, read_policies, read_world,
 };
 
 /// More complaints than this about one file are a flood.
@@ -55,6 +55,22 @@ pub fn test_cases(bytes: &[u8]) {
     let node = ThisNode { name: "one".to_owned(), ..ThisNode::default() };
     let (_, complaints) = cases::read_cases(&[source], &World::default(), &node);
     check(bytes, &complaints);
+}
+
+/// Guardrails, held against a policy that has something of everything.
+pub fn guardrails(bytes: &[u8]) {
+    let source = Source { path: "g.guardrails.yaml".to_owned(), bytes: bytes.to_vec() };
+    let (guardrails, complaints) = guardrails::read_guardrails([&source]);
+    check(bytes, &complaints);
+    let sources = [Source { path: "p.yaml".to_owned(), bytes: POLICY.into() }];
+    let (policies, _) = read_policies(&sources, &Dialect::default());
+    let (world, _) = read_world(&[Source { path: "w.yaml".to_owned(), bytes: WORLD.into() }]);
+    let node = ThisNode { name: "one".to_owned(), ..ThisNode::default() };
+    let options = Options { pods: true, ..Options::default() };
+    if let Ok(found) = guardrails::check(&guardrails, &sources, &policies, &world, &node, &options)
+    {
+        check(POLICY.as_bytes(), &found);
+    }
 }
 
 /// Complaints are few, stand inside the file, and say what to do.

@@ -17,6 +17,11 @@ fn the_world_is_answered_whatever_it_is() {
 }
 
 #[test]
+fn guardrails_are_answered_whatever_they_are() {
+    replay("guardrails", hostfw_fuzz::guardrails);
+}
+
+#[test]
 fn cases_are_answered_whatever_they_are() {
     replay("cases", hostfw_fuzz::test_cases);
 }
