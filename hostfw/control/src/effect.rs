@@ -12,7 +12,7 @@ use crate::{
     device::Device,
     directory::{Ignored, Origin},
     event::Token,
-    generation::Generation,
+    inputs::Generation,
     report::Reply,
 };
 

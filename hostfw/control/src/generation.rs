@@ -3,47 +3,19 @@
 //! it fails. The live generation is only ever replaced by one that compiled,
 //! loaded and verified as a whole.
 
-use std::{collections::VecDeque, net::IpAddr, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use hostfw_datapath::{
     control_word::{ControlWord, InForce},
     image::{AT_CHECKSUM, AT_GENERATION},
 };
-use hostfw_policy::{
-    CompileError, Complaint, Direction, Options, Policy, PolicyStatus, Rule, Severity, ThisNode,
-    World,
-    atlas::Atlas,
-    cases, compile,
-    guardrails::{self, read_guardrails},
-    lint,
-};
+use hostfw_policy::Complaint;
 
 use crate::{
-    directory::Texts,
     effect::{Effect, Note},
+    inputs::{Generation, Inputs, Last},
     retry::Progress,
 };
-
-/// One compiled set of rules.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Generation {
-    /// Counted over restarts too.
-    pub number: u32,
-    /// The image.
-    pub words: Vec<u32>,
-    /// What names its rules, by their ids.
-    pub rules: Vec<Rule>,
-    /// Every policy it was compiled from, those of other nodes included.
-    pub policies: Vec<PolicyStatus>,
-    /// Whether incoming packets are judged.
-    pub ingress_in_force: bool,
-    /// Whether outgoing packets are judged.
-    pub egress_in_force: bool,
-    /// Addresses of this host that it was compiled for.
-    pub addresses: Vec<IpAddr>,
-    /// What its author probably meant otherwise.
-    pub warnings: Vec<Complaint>,
-}
 
 /// The generation that an earlier daemon left in force in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,103 +28,6 @@ pub struct Adopted {
     pub checksum: u32,
     /// Since when it is in force, on the clock of the events.
     pub since_ms: u64,
-}
-
-/// Everything that a generation is compiled from.
-#[derive(Clone, Debug)]
-pub(crate) struct Inputs {
-    pub(crate) policies: Arc<Texts<Vec<Policy>>>,
-    pub(crate) world: Arc<Texts<World>>,
-    pub(crate) node: ThisNode,
-    pub(crate) options: Options,
-}
-
-impl Inputs {
-    /// Unchanged snapshots keep their allocation, so identity is equality.
-    fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.policies, &other.policies)
-            && Arc::ptr_eq(&self.world, &other.world)
-            && self.node == other.node
-            && self.options == other.options
-    }
-
-    /// The first rule that a guardrail does not let pass, with the number of
-    /// all others.
-    fn hold_against_guardrails(&self) -> Result<(), Box<Complaint>> {
-        let Self { policies, world, node, options } = self;
-        let sources = &policies.sources;
-        let (guardrails, mut complaints) = read_guardrails(guardrails::among(sources));
-        let found =
-            guardrails::check(&guardrails, sources, &policies.parsed, &world.parsed, node, options);
-        complaints.extend(found.map_err(|error| Box::new(refused(&error)))?);
-        first_of(complaints.into_iter().filter(|one| one.severity == Severity::Error))
-    }
-
-    /// The first case that is wrong or fails, with the number of all others.
-    fn test(&self) -> Result<(), Box<Complaint>> {
-        let Self { policies, world, node, options } = self;
-        let sources = &policies.sources;
-        let (cases, complaints) = cases::read_cases(sources, &world.parsed, node);
-        if let Some(complaint) = complaints.into_iter().find(|one| one.severity == Severity::Error)
-        {
-            return Err(Box::new(complaint));
-        }
-        let mut atlas = Atlas::new(&policies.parsed, &world.parsed, node, options);
-        let results = cases::run(cases, &mut atlas);
-        let failed = results.iter().filter(|result| !result.passed());
-        first_of(failed.map(|result| cases::complaint(result, sources)))
-    }
-
-    /// Compiles the policies, and holds them against the guardrails and the
-    /// cases beside them.
-    fn compile(&self, number: u32) -> Result<Generation, Box<Complaint>> {
-        let Self { policies, world, node, options } = self;
-        let compiled = compile(&policies.parsed, &world.parsed, node, options, number)
-            .map_err(|error| Box::new(refused(&error)))?;
-        self.hold_against_guardrails()?;
-        self.test()?;
-        let [ingress_in_force, egress_in_force] =
-            [Direction::Ingress, Direction::Egress].map(|way| compiled.in_force(way));
-        let mut warnings = policies.warnings.clone();
-        warnings.extend_from_slice(&world.warnings);
-        let (sources, parsed) = (&policies.sources, &policies.parsed);
-        let about_rules = lint(sources, parsed, &world.parsed, node, options, Some(&compiled));
-        warnings.extend(about_rules);
-        Ok(Generation {
-            number,
-            words: compiled.words,
-            rules: compiled.rules,
-            policies: compiled.policies,
-            ingress_in_force,
-            egress_in_force,
-            addresses: node.addresses.clone(),
-            warnings,
-        })
-    }
-}
-
-/// The first complaint, with the number of all others.
-fn first_of(mut complaints: impl Iterator<Item = Complaint>) -> Result<(), Box<Complaint>> {
-    let Some(mut first) = complaints.next() else { return Ok(()) };
-    let n_others = complaints.count();
-    if n_others > 0 {
-        first.what.push_str(&format!(" (and {n_others} more)"));
-    }
-    Err(Box::new(first))
-}
-
-/// Policies that cannot be compiled, as a complaint about all of them.
-fn refused(error: &CompileError) -> Complaint {
-    Complaint {
-        path: String::new(),
-        line: 0,
-        column: 0,
-        severity: Severity::Error,
-        code: "compile",
-        what: error.to_string(),
-        instead: String::new(),
-        excerpt: String::new(),
-    }
 }
 
 /// What the kernel enforces.
@@ -187,6 +62,7 @@ pub(crate) struct Generations {
     next_number: u32,
     /// What the wanted generation was compiled from.
     inputs: Option<Inputs>,
+    last: Last,
     /// Sets that did not compile, with the reason.
     failed: Vec<(Inputs, CompileFailure)>,
     wanted: Option<Arc<Generation>>,
@@ -219,6 +95,7 @@ impl Generations {
         Self {
             next_number: following(newest.unwrap_or(0)),
             inputs: None,
+            last: None,
             failed: Vec::new(),
             wanted: None,
             staged: None,
@@ -245,7 +122,7 @@ impl Generations {
             if self.failed.iter().any(|(inputs, _)| inputs.is_same(&candidate)) {
                 continue;
             }
-            match candidate.compile(self.next_number) {
+            match candidate.compile(&mut self.last, self.next_number) {
                 Ok(generation) => {
                     self.wanted = Some(Arc::new(generation));
                     self.inputs = Some(candidate);

@@ -30,6 +30,8 @@ mod directory;
 
 mod generation;
 
+mod inputs;
+
 mod audit;
 
 mod report;
@@ -44,7 +46,8 @@ pub use crate::{
     directory::{Ignored, Origin, ReadFailure, Snapshot},
     effect::{Effect, Note, Service},
     event::{Event, Request, Token},
-    generation::{Adopted, Generation},
+    generation::Adopted,
+    inputs::Generation,
     link::{Link, LinkAddress},
     report::{
         DeviceReport, GenerationReport, LinksReport, Refused, Reply, RulesReport, StatusReport,

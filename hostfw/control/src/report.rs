@@ -11,7 +11,7 @@ use crate::{
     control::Control,
     device::{Device, Unfiltered},
     directory::Ignored,
-    generation::Generation,
+    inputs::Generation,
     link::LinkAddress,
 };
 

@@ -3,7 +3,10 @@
 
 mod stand;
 
+use std::net::IpAddr;
+
 use hostfw_control::{Event, Reply, Request, Snapshot, Token};
+use hostfw_datapath::{Address, Direction, image, verdict::Answer};
 use hostfw_policy::Source;
 use stand::{
     BROKEN, SSH, Stand, WEB, World, config, eth0, ethernet, loopback, snapshot, unreadable,
@@ -457,6 +460,45 @@ fn a_reload_by_signal_shows_what_it_refused() {
     assert!(stand.script().ends_with(&format!("notify ready: {line}")));
     assert_eq!(stand.status().refused, Some(refused));
     assert_eq!(stand.in_force(), Some((1, false)));
+}
+
+#[test]
+fn pods_that_come_and_go_are_peers_at_once() {
+    const METRICS: &str = r#"
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: metrics}
+spec:
+  nodeSelector: {}
+  ingress:
+  - fromEndpoints: [{matchLabels: {app: prometheus}}]
+    toPorts: [{ports: [{port: "9100", protocol: TCP}]}]
+"#;
+    let pod = |name: &str, app: &str, address: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: m, labels: {{app: {app}}}}}\n\
+             status: {{podIP: {address}}}\n"
+        )
+    };
+    let (one, two) = (pod("p-0", "prometheus", "10.1.0.1"), pod("p-1", "prometheus", "10.1.0.2"));
+    let other = pod("p-1", "grafana", "10.1.0.2");
+    let mut stand = Stand::started(&[METRICS]);
+    for (pods, admitted) in [
+        (vec![one.as_str()], [true, false]),
+        (vec![&one, &two], [true, true]),
+        (vec![&one, &other], [true, false]),
+        (vec![&two], [false, true]),
+        (vec![], [false, false]),
+    ] {
+        stand.event(Event::World(Ok(snapshot(&pods))));
+        let slot = stand.world.word.expect("in force").in_force(0).slot;
+        let words = stand.world.slots[&slot].words.as_slice();
+        let admits = |address: &str| {
+            let address = Address::from(address.parse::<IpAddr>().expect("an address"));
+            image::answer(&words, Direction::Ingress, &address, 6, 9100) == Answer::Allow
+        };
+        assert_eq!(["10.1.0.1", "10.1.0.2"].map(admits), admitted, "{pods:?}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::{
     entity::Entity,
     l7::L7,
     rule_set::{RuleSets, SetId},
+    select::Profile,
 };
 
 /// One compiled generation.
@@ -191,6 +192,11 @@ impl Compiled {
 }
 
 impl Subject {
+    pub(crate) fn new(name: SubjectName, profile: &Profile) -> Self {
+        let (ingress, egress) = (profile.ingress.in_force, profile.egress.in_force);
+        Self { name, ingress_in_force: ingress, egress_in_force: egress }
+    }
+
     /// Whether a direction is in force.
     pub fn in_force(&self, direction: Direction) -> bool {
         match direction {

@@ -45,19 +45,39 @@ impl Writer {
         Ok(at)
     }
 
-    /// Sets a word of the header.
-    pub(crate) fn header(&mut self, at: u32, word: u32) {
+    /// Sets a word that belongs to no block.
+    pub(crate) fn set(&mut self, at: u32, word: u32) {
         if let Some(slot) = usize::try_from(at).ok().and_then(|at| self.words.get_mut(at)) {
             *slot = word;
         }
     }
 
+    /// What was written so far, from an offset on.
+    pub(crate) fn words(&self, at: u32, n_words: usize) -> &[u32] {
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        at.checked_add(n_words).and_then(|end| self.words.get(at..end)).unwrap_or_default()
+    }
+
+    /// One word.
+    pub(crate) fn word(&self, at: u32) -> u32 {
+        self.words(at, 1).first().copied().unwrap_or(0)
+    }
+
     /// The finished image, with its size and checksum.
-    pub(crate) fn finish(mut self) -> Vec<u32> {
+    pub(crate) fn finish(&mut self) {
         let n_words = u32::try_from(self.words.len()).unwrap_or(u32::MAX);
-        self.header(image::AT_WORDS, n_words);
+        self.set(image::AT_WORDS, n_words);
         let checksum = image::checksum(&self.words);
-        self.header(image::AT_CHECKSUM, checksum);
+        self.set(image::AT_CHECKSUM, checksum);
+    }
+
+    /// All words so far.
+    pub(crate) fn all(&self) -> &[u32] {
+        &self.words
+    }
+
+    /// The words, once nothing is to be written any more.
+    pub(crate) fn into_words(self) -> Vec<u32> {
         self.words
     }
 }

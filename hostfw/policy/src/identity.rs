@@ -3,7 +3,7 @@
 //! It knows nothing of rules.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
 };
 
@@ -76,7 +76,7 @@ impl Identity {
         Self { kind, is_api_server, labels, node_labels: None, ports: Vec::new() }
     }
 
-    fn pod(namespace: &str, pod: &Pod, world: &World, options: &Options) -> Self {
+    pub(crate) fn pod(namespace: &str, pod: &Pod, world: &World, options: &Options) -> Self {
         Self {
             kind: Kind::Pod,
             is_api_server: false,
@@ -129,6 +129,8 @@ pub(crate) struct Known {
     pub(crate) identities: Vec<Identity>,
     /// Whose an address is, ascending.
     pub(crate) addresses: Vec<(IpAddr, IdentityId)>,
+    /// Addresses that two claim.
+    pub(crate) contested: BTreeSet<IpAddr>,
 }
 
 impl Known {
@@ -179,7 +181,14 @@ impl Known {
         }
         // The sort is stable, so the first claim comes first.
         known.addresses.sort_by_key(|(address, _)| *address);
-        known.addresses.dedup_by_key(|(address, _)| *address);
+        let contested = &mut known.contested;
+        known.addresses.dedup_by(|(address, _), (before, _)| {
+            let is_second = address == before;
+            if is_second {
+                contested.insert(*address);
+            }
+            is_second
+        });
         known
     }
 

@@ -37,6 +37,7 @@ pub mod guardrails;
 mod builtin;
 mod cilium;
 mod cluster_network_policy;
+mod compilation;
 mod compile;
 mod compiled;
 mod conflict;
@@ -57,6 +58,7 @@ mod rule_set;
 mod select;
 mod selector_index;
 mod services;
+mod standing;
 mod summary;
 mod terms;
 mod world_reader;
@@ -72,6 +74,7 @@ pub use crate::{
     lint::{IGNORE, WARNINGS, lint},
     node::{Dialect, Enforcement, Options, ThisNode, Tunnel, TunnelKind},
     policy::Policy,
+    standing::{PodChange, Standing, pod_changes},
     summary::service as service_in_words,
     world::World,
     world_reader::read_world,

@@ -55,12 +55,12 @@ pub(crate) struct Parts<'p> {
     peer_ports: &'p PeerPorts,
 }
 
-/// Every distinct port that a pod has a name for.
+/// The ports that egress rules name, and what pods mean by them.
 #[derive(Debug, Default)]
 pub(crate) struct PeerPorts(BTreeMap<(String, u8), Vec<ContainerPort>>);
 
 impl PeerPorts {
-    /// The ports that egress rules name.
+    /// Looks them up in the world.
     pub(crate) fn of(rules: &[SelectedRule<'_>], world: &World) -> Self {
         let wanted: BTreeSet<(&str, u8)> = rules
             .iter()
@@ -75,11 +75,20 @@ impl PeerPorts {
         let all = world.pods.values().flat_map(|pod| &pod.ports);
         let found: BTreeSet<&ContainerPort> =
             all.filter(|port| wanted.contains(&(port.name.as_str(), port.protocol))).collect();
-        let mut ports: BTreeMap<(String, u8), Vec<ContainerPort>> = BTreeMap::new();
+        let mut ports: BTreeMap<(String, u8), Vec<ContainerPort>> = wanted
+            .iter()
+            .map(|(name, protocol)| (((*name).to_owned(), *protocol), Vec::new()))
+            .collect();
         for port in found {
             ports.entry((port.name.clone(), port.protocol)).or_default().push(port.clone());
         }
         Self(ports)
+    }
+
+    /// True when no rule names the port, or some pod means the same by it.
+    pub(crate) fn knows(&self, port: &ContainerPort) -> bool {
+        let known = self.0.get(&(port.name.clone(), port.protocol));
+        known.is_none_or(|known| known.contains(port))
     }
 }
 

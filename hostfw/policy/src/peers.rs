@@ -17,7 +17,7 @@ use crate::{
     entity::Entity,
     identity::{Identity, IdentityId, Kind, Known, PLACELESS},
     node::Options,
-    rule_set::{EMPTY, RuleSets, SetId},
+    rule_set::{RuleSets, SetId},
     terms::{TermId, TermIndex},
 };
 
@@ -27,8 +27,7 @@ const MAX_CLASSES: usize = 1 << 24;
 /// All peers, divided.
 #[derive(Debug)]
 pub(crate) struct PeerClasses {
-    /// The terms of every class.
-    pub(crate) sets: Vec<SetId>,
+    pub(crate) classes: Classes,
     /// Peer words of the IPv4 addresses.
     pub(crate) v4: Segments<u32>,
     /// Peer words of the IPv6 addresses.
@@ -40,7 +39,7 @@ pub(crate) struct PeerClasses {
 
 /// What the division works on and with.
 pub(crate) struct Division<'a> {
-    pub(crate) index: &'a TermIndex<'a>,
+    pub(crate) index: &'a TermIndex,
     pub(crate) known: &'a Known,
     pub(crate) options: &'a Options,
     /// Sets of terms.
@@ -66,12 +65,11 @@ impl Division<'_> {
             let set = self.set_of(&Identity::world(is_v4, self.options));
             placeless.push((entity, classes.number(set)?));
         }
-        Ok(PeerClasses { sets: classes.sets, v4, v6, placeless })
+        Ok(PeerClasses { classes, v4, v6, placeless })
     }
 
     fn set_of(&mut self, identity: &Identity) -> SetId {
-        let terms = self.index.naming(identity);
-        terms.iter().fold(EMPTY, |set, term| self.sets.with(set, *term))
+        self.index.set_of(identity, self.sets)
     }
 
     /// Walks one family. Prefixes are nested or apart, never crossing, so a
@@ -110,12 +108,7 @@ impl Division<'_> {
                 if identity.has_prefixes(self.options) {
                     all = active.counts.keys().fold(all, |set, term| self.sets.with(set, *term));
                 }
-                word = classes.number(all)?
-                    | match identity.kind {
-                        Kind::Host => LOCAL,
-                        Kind::RemoteNode | Kind::Pod => ELSEWHERE,
-                        Kind::Placeless(_) | Kind::Outside { .. } => 0,
-                    };
+                word = classes.number(all)? | flags(identity.kind);
             }
             segments.push((prefix.first, word));
             open.push(Open { prefix: *prefix, set, word, changes });
@@ -129,7 +122,7 @@ impl Division<'_> {
 
 /// What begins and ends at every prefix of a family, in the order of the walk;
 /// the whole family and every known address are among them.
-fn marks(index: &TermIndex<'_>, known: &Known, is_v4: bool) -> Vec<(Prefix, Mark)> {
+fn marks(index: &TermIndex, known: &Known, is_v4: bool) -> Vec<(Prefix, Mark)> {
     let mut marks = vec![(Prefix::whole(is_v4), Mark::Nothing)];
     for (entry, (cidr, except, term)) in (0u32..).zip(&index.prefixes) {
         if matches!(cidr, IpNet::V4(_)) != is_v4
@@ -309,15 +302,25 @@ fn normalised(segments: Segments<u128>) -> Segments<u128> {
     result
 }
 
+/// What a peer word says beside the class.
+pub(crate) fn flags(kind: Kind) -> u32 {
+    match kind {
+        Kind::Host => LOCAL,
+        Kind::RemoteNode | Kind::Pod => ELSEWHERE,
+        Kind::Placeless(_) | Kind::Outside { .. } => 0,
+    }
+}
+
 /// Numbers sets of terms.
-#[derive(Default)]
-struct Classes {
-    sets: Vec<SetId>,
+#[derive(Debug, Default)]
+pub(crate) struct Classes {
+    /// The terms of every class.
+    pub(crate) sets: Vec<SetId>,
     numbers: FxHashMap<SetId, u32>,
 }
 
 impl Classes {
-    fn number(&mut self, set: SetId) -> Result<u32, CompileError> {
+    pub(crate) fn number(&mut self, set: SetId) -> Result<u32, CompileError> {
         if let Some(number) = self.numbers.get(&set) {
             return Ok(*number);
         }

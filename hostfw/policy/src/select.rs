@@ -54,6 +54,8 @@ pub(crate) struct Profile {
 
 /// The rules that concern anyone here, and what follows from them.
 pub(crate) struct Selected<'p> {
+    /// Finds the profile of a pod.
+    pub(crate) finder: ProfileFinder,
     pub(crate) rules: Vec<SelectedRule<'p>>,
     pub(crate) policies: Vec<PolicyStatus>,
     pub(crate) profiles: Vec<Profile>,
@@ -73,8 +75,9 @@ pub(crate) fn select<'p>(
         .collect();
     let mut candidates = vec![host(&specs, world, node, options)];
     let mut subjects = vec![(SubjectName::Host, 0)];
+    let mut finder = ProfileFinder::new(policies, &specs, options);
     if options.pods {
-        pods(&specs, world, node, options, &mut candidates, &mut subjects);
+        pods(&mut finder, world, node, options, &mut candidates, &mut subjects);
     }
 
     // Ids follow the documents, so rules are taken in their order.
@@ -111,7 +114,7 @@ pub(crate) fn select<'p>(
         .map(|one| profile(one, &specs, &of_spec, [&for_host, &for_pods], options))
         .collect();
     let policies = statuses(policies, &specs, &candidates, &subjects);
-    Selected { rules, policies, profiles, subjects }
+    Selected { finder, rules, policies, profiles, subjects }
 }
 
 /// Someone whom specs may select.
@@ -137,34 +140,78 @@ fn host(
     Candidate { is_host: true, ports: Vec::new(), specs: specs.map(|(number, _)| number).collect() }
 }
 
+/// Finds the profile of a pod: that of any other one that the same specs select
+/// and that has the same named ports.
+#[derive(Debug, Default)]
+pub(crate) struct ProfileFinder {
+    index: SelectorIndex,
+    /// The policy of every spec.
+    policies: Vec<usize>,
+    known: HashMap<(Vec<usize>, Vec<ContainerPort>), usize>,
+}
+
+impl ProfileFinder {
+    fn new(policies: &[Policy], specs: &[(&Policy, &Spec)], options: &Options) -> Self {
+        if !options.pods {
+            return Self::default();
+        }
+        let selectors =
+            specs.iter().zip(0u32..).filter_map(|((_, spec), number)| match &spec.subjects {
+                Subjects::Pods(selector) => Some((selector.clone(), number)),
+                Subjects::Nodes(_) => None,
+            });
+        let index = SelectorIndex::new(selectors.collect());
+        let policies = policies.iter().enumerate();
+        let policies =
+            policies.flat_map(|(number, policy)| policy.specs.iter().map(move |_| number));
+        Self { index, policies: policies.collect(), known: HashMap::new() }
+    }
+
+    /// The specs that select a pod, ascending.
+    fn specs(&self, labels: &Labels) -> Vec<usize> {
+        let mut found = Vec::new();
+        self.index.selecting(labels, &mut found);
+        let mut specs: Vec<usize> =
+            found.into_iter().filter_map(|number| usize::try_from(number).ok()).collect();
+        specs.sort_unstable();
+        specs.dedup();
+        specs
+    }
+
+    /// The profile of a pod, where there is one, and the policies that select
+    /// it, ascending.
+    pub(crate) fn find(
+        &self,
+        labels: &Labels,
+        ports: &[ContainerPort],
+    ) -> Option<(usize, Vec<usize>)> {
+        let specs = self.specs(labels);
+        let mut policies: Vec<usize> =
+            specs.iter().filter_map(|spec| self.policies.get(*spec)).copied().collect();
+        policies.dedup();
+        let profile = *self.known.get(&(specs, ports.to_vec()))?;
+        Some((profile, policies))
+    }
+}
+
 fn pods(
-    specs: &[(&Policy, &Spec)],
+    finder: &mut ProfileFinder,
     world: &World,
     node: &ThisNode,
     options: &Options,
     candidates: &mut Vec<Candidate>,
     subjects: &mut Vec<(SubjectName, usize)>,
 ) {
-    let selectors =
-        specs.iter().zip(0u32..).filter_map(|((_, spec), number)| match &spec.subjects {
-            Subjects::Pods(selector) => Some((selector, number)),
-            Subjects::Nodes(_) => None,
-        });
-    let index = SelectorIndex::new(selectors.collect());
-    let mut known: HashMap<(Labels, &[ContainerPort]), usize> = HashMap::new();
     for ((namespace, name), pod) in &world.pods {
         if pod.node.as_ref() != Some(&node.name) {
             continue;
         }
         let labels = identity::pod_labels(namespace, pod, world, options);
-        let number = *known.entry((labels, &pod.ports)).or_insert_with_key(|(labels, ports)| {
-            let mut found = Vec::new();
-            index.selecting(labels, &mut found);
-            let mut specs: Vec<usize> =
-                found.into_iter().filter_map(|number| usize::try_from(number).ok()).collect();
-            specs.sort_unstable();
-            specs.dedup();
-            candidates.push(Candidate { is_host: false, ports: ports.to_vec(), specs });
+        let specs = finder.specs(&labels);
+        let key = (specs, pod.ports.clone());
+        let number = *finder.known.entry(key).or_insert_with_key(|(specs, ports)| {
+            let (specs, ports) = (specs.clone(), ports.clone());
+            candidates.push(Candidate { is_host: false, ports, specs });
             candidates.len() - 1
         });
         let (namespace, name) = (namespace.clone(), name.clone());

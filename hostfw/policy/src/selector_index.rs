@@ -11,19 +11,19 @@ use crate::{
 
 /// Many selectors, each standing for a number.
 #[derive(Debug, Default)]
-pub(crate) struct SelectorIndex<'s> {
-    selectors: Vec<(&'s Selector, u32)>,
+pub(crate) struct SelectorIndex {
+    selectors: Vec<(Selector, u32)>,
     /// By a key and a value that must be there.
-    by_value: HashMap<(&'s str, &'s str), Vec<usize>>,
+    by_value: HashMap<String, HashMap<String, Vec<usize>>>,
     /// By a key that must be there.
-    by_key: HashMap<&'s str, Vec<usize>>,
+    by_key: HashMap<String, Vec<usize>>,
     /// Those that require nothing to be there.
     anywhere: Vec<usize>,
 }
 
-impl<'s> SelectorIndex<'s> {
+impl SelectorIndex {
     /// An index of selectors and their numbers; several may have one number.
-    pub(crate) fn new(selectors: Vec<(&'s Selector, u32)>) -> Self {
+    pub(crate) fn new(selectors: Vec<(Selector, u32)>) -> Self {
         let mut uses: HashMap<(&str, &str), u32> = HashMap::new();
         for (selector, _) in &selectors {
             for (key, values) in required(selector) {
@@ -32,8 +32,8 @@ impl<'s> SelectorIndex<'s> {
                 }
             }
         }
-        let mut index = Self { selectors, ..Self::default() };
-        for (at, (selector, _)) in index.selectors.iter().enumerate() {
+        let mut index = Self::default();
+        for (at, (selector, _)) in selectors.iter().enumerate() {
             let cost = |key: &str, values: &[String]| -> u32 {
                 values.iter().filter_map(|value| uses.get(&(key, value.as_str()))).sum()
             };
@@ -43,15 +43,17 @@ impl<'s> SelectorIndex<'s> {
                 .iter()
                 .find(|requirement| requirement.operator == Operator::Exists);
             if let Some((key, values)) = rarest {
+                let of_key = index.by_value.entry(key.to_owned()).or_default();
                 for value in values {
-                    index.by_value.entry((key, value)).or_default().push(at);
+                    of_key.entry(value.clone()).or_default().push(at);
                 }
             } else if let Some(requirement) = present {
-                index.by_key.entry(&requirement.key).or_default().push(at);
+                index.by_key.entry(requirement.key.clone()).or_default().push(at);
             } else {
                 index.anywhere.push(at);
             }
         }
+        index.selectors = selectors;
         index
     }
 
@@ -69,7 +71,7 @@ impl<'s> SelectorIndex<'s> {
         };
         ask(Some(&self.anywhere));
         for (key, value) in labels.iter() {
-            ask(self.by_value.get(&(key, value)));
+            ask(self.by_value.get(key).and_then(|of_key| of_key.get(value)));
         }
         for key in labels.keys() {
             ask(self.by_key.get(key));
@@ -118,7 +120,7 @@ mod tests {
             for (source, key, value) in &labels {
                 all.insert(source, key, value);
             }
-            let numbered: Vec<_> = selectors.iter().zip(0u32..).collect();
+            let numbered: Vec<_> = selectors.into_iter().zip(0u32..).collect();
             let index = SelectorIndex::new(numbered.clone());
             let mut found = Vec::new();
             index.selecting(&all, &mut found);

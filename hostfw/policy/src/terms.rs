@@ -16,6 +16,7 @@ use crate::{
     label::{K8S, Labels},
     node::Options,
     policy::Peers,
+    rule_set::{EMPTY, RuleSets, SetId},
     selector::{Operator, Requirement, Selector},
     selector_index::SelectorIndex,
     service_ref::{ServiceTerm, WhichServices},
@@ -52,7 +53,7 @@ impl<'p> Terms<'p> {
     }
 
     /// Selectors of the pods behind the Services that terms name.
-    pub(crate) fn behind_services(&self, world: &World) -> Vec<(Selector, TermId)> {
+    fn behind_services(&self, world: &World) -> Vec<(Selector, TermId)> {
         let mut found = Vec::new();
         for (number, term) in (0..).zip(&self.all) {
             for leaf in leaves(term.peers) {
@@ -69,28 +70,24 @@ impl<'p> Terms<'p> {
 }
 
 /// Finds the terms that name an identity.
-pub(crate) struct TermIndex<'i> {
-    terms: &'i [Term<'i>],
-    options: &'i Options,
+#[derive(Debug)]
+pub(crate) struct TermIndex {
+    /// By term: the port that is meant of those who have it.
+    ports: Vec<Option<ContainerPort>>,
+    options: Options,
     every: Vec<TermId>,
     by_entity: BTreeMap<Entity, Vec<TermId>>,
-    endpoints: SelectorIndex<'i>,
-    nodes: SelectorIndex<'i>,
+    endpoints: SelectorIndex,
+    nodes: SelectorIndex,
     /// Every prefix with what it leaves out and the term it belongs to.
     pub(crate) prefixes: Vec<(IpNet, Vec<IpNet>, TermId)>,
 }
 
-impl<'i> TermIndex<'i> {
-    pub(crate) fn new(
-        terms: &'i Terms<'i>,
-        behind_services: &'i [(Selector, TermId)],
-        world: &World,
-        options: &'i Options,
-    ) -> Self {
+impl TermIndex {
+    pub(crate) fn new(terms: &Terms<'_>, world: &World, options: &Options) -> Self {
         let mut every = Vec::new();
         let mut by_entity: BTreeMap<Entity, Vec<TermId>> = BTreeMap::new();
-        let mut endpoints: Vec<(&Selector, TermId)> =
-            behind_services.iter().map(|(selector, number)| (selector, *number)).collect();
+        let mut endpoints = terms.behind_services(world);
         let mut nodes = Vec::new();
         let mut prefixes = Vec::new();
         for (number, term) in (0..).zip(&terms.all) {
@@ -104,10 +101,10 @@ impl<'i> TermIndex<'i> {
                         }
                     }
                     Peers::Endpoints(selectors) => {
-                        endpoints.extend(selectors.iter().map(|one| (one, number)));
+                        endpoints.extend(selectors.iter().map(|one| (one.clone(), number)));
                     }
                     Peers::Nodes(selectors) => {
-                        nodes.extend(selectors.iter().map(|one| (one, number)));
+                        nodes.extend(selectors.iter().map(|one| (one.clone(), number)));
                     }
                     // No address outside the cluster has named ports.
                     Peers::Prefixes(_) | Peers::Names(_) | Peers::Services(_)
@@ -135,8 +132,8 @@ impl<'i> TermIndex<'i> {
             }
         }
         Self {
-            terms: &terms.all,
-            options,
+            ports: terms.all.iter().map(|term| term.port.cloned()).collect(),
+            options: *options,
             every,
             by_entity,
             endpoints: SelectorIndex::new(endpoints),
@@ -145,12 +142,26 @@ impl<'i> TermIndex<'i> {
         }
     }
 
-    /// The terms that name an identity by what it is, ascending. Prefixes are
+    /// The set of the terms that name an identity by what it is. Prefixes are
     /// a question of its address.
-    pub(crate) fn naming(&self, identity: &Identity) -> Vec<TermId> {
+    pub(crate) fn set_of(&self, identity: &Identity, sets: &mut RuleSets) -> SetId {
+        self.naming(identity).iter().fold(EMPTY, |set, term| sets.with(set, *term))
+    }
+
+    /// The terms with a prefix that holds an address and does not leave it out.
+    pub(crate) fn covering(&self, address: IpAddr) -> impl Iterator<Item = TermId> {
+        let holds = move |net: &IpNet| net.contains(&address);
+        let covering = self
+            .prefixes
+            .iter()
+            .filter(move |(cidr, except, _)| holds(cidr) && !except.iter().any(holds));
+        covering.map(|(_, _, term)| *term)
+    }
+
+    fn naming(&self, identity: &Identity) -> Vec<TermId> {
         let mut found = self.every.clone();
         for (entity, terms) in &self.by_entity {
-            if identity.plays(*entity, self.options) {
+            if identity.plays(*entity, &self.options) {
                 found.extend(terms);
             }
         }
@@ -161,9 +172,8 @@ impl<'i> TermIndex<'i> {
         found.sort_unstable();
         found.dedup();
         found.retain(|number| {
-            let term = usize::try_from(*number).ok().and_then(|at| self.terms.get(at));
-            let port = term.and_then(|term| term.port);
-            port.is_none_or(|port| identity.ports.contains(port))
+            let port = usize::try_from(*number).ok().and_then(|at| self.ports.get(at));
+            port.and_then(Option::as_ref).is_none_or(|port| identity.ports.contains(port))
         });
         found
     }

@@ -17,7 +17,7 @@ use hostfw_policy::{
 /// Rules of one document.
 const RULES_EACH: u32 = 5;
 /// Pods of one node.
-const PODS_EACH: u32 = 250;
+pub(crate) const PODS_EACH: u32 = 250;
 
 /// How large a cluster is.
 #[derive(Clone, Copy, Debug)]

@@ -4,12 +4,16 @@
 use hostfw_datapath::{
     Address,
     image::{
-        POINTER, V6_CHILDREN, V6_MISMATCH, V6_NODE_WORDS, V6_POSITION, V6_PREFIX, nibble_mask,
+        OFFSET, POINTER, V6_CHILDREN, V6_MISMATCH, V6_NODE_WORDS, V6_POSITION, V6_PREFIX,
+        nibble_mask,
     },
 };
 
 use super::{Writer, within};
 use crate::compile::CompileError;
+
+/// The last nibble of an address.
+const LAST: u32 = 31;
 
 /// Writes the trie and gives its root: a peer word or a node pointer.
 pub(crate) fn write(writer: &mut Writer, segments: &[(u128, u32)]) -> Result<u32, CompileError> {
@@ -33,7 +37,7 @@ fn subtree(
     // holds both changes, and that block alone needs nodes.
     let (position, prefix) = if outer == last.1 {
         let common = (second ^ (last.0 - 1)).leading_zeros() / 4;
-        let position = common.clamp(depth, 31);
+        let position = common.clamp(depth, LAST);
         (position, second & !low_bits(position))
     } else {
         (depth, base)
@@ -49,6 +53,84 @@ fn subtree(
         node[index(V6_CHILDREN + child)] = subtree(writer, inside, first, position + 1)?;
     }
     Ok(POINTER | writer.block(&node)?)
+}
+
+/// What stands for a trie once one address in it has another word. Nodes on the
+/// way are stored anew.
+pub(crate) fn with(
+    writer: &mut Writer,
+    trie: u32,
+    address: u128,
+    word: u32,
+) -> Result<u32, CompileError> {
+    if trie & POINTER == 0 {
+        return if trie == word {
+            Ok(trie)
+        } else {
+            branch(writer, trie, LAST, address, [(address, word)])
+        };
+    }
+    let mut node = writer.words(trie & OFFSET, index(V6_NODE_WORDS)).to_vec();
+    let [position, outer, high, mid, low, lowest, ..] = node.as_slice() else {
+        return Err(CompileError::TooLarge);
+    };
+    let (position, outer) = (*position, *outer);
+    let prefix = [high, mid, low, lowest]
+        .into_iter()
+        .fold(0u128, |prefix, part| prefix << 32 | u128::from(*part));
+    // The nibble in which the address leaves what the node's addresses share.
+    let apart = ((prefix ^ address) & !low_bits(position)).leading_zeros() / 4;
+    if apart < position {
+        if outer == word {
+            return Ok(trie);
+        }
+        let own = with(writer, outer, address, word)?;
+        return branch(writer, outer, apart, address, [(prefix, trie), (address, own)]);
+    }
+    let Some(child) = node.get_mut(index(V6_CHILDREN + nibble(address, position))) else {
+        return Err(CompileError::TooLarge);
+    };
+    *child = if position == LAST { word } else { with(writer, *child, address, word)? };
+    // What has become equal all over, or has one child that leaves the rest as
+    // it is, needs no node.
+    let children = node.get(index(V6_CHILDREN)..).unwrap_or_default();
+    let mut others = children.iter().filter(|child| **child != outer);
+    match (others.next(), others.next()) {
+        (None, _) => Ok(outer),
+        (Some(only), None)
+            if only & POINTER != 0 && writer.word((only & OFFSET) + V6_MISMATCH) == outer =>
+        {
+            Ok(*only)
+        }
+        _ => Ok(POINTER | writer.block(&node)?),
+    }
+}
+
+/// A node that tells some addresses apart by one nibble; `outer` is the word of
+/// all others.
+fn branch<const N: usize>(
+    writer: &mut Writer,
+    outer: u32,
+    position: u32,
+    inside: u128,
+    children: [(u128, u32); N],
+) -> Result<u32, CompileError> {
+    let mut node = vec![0; index(V6_CHILDREN)];
+    node[index(V6_POSITION)] = position;
+    node[index(V6_MISMATCH)] = outer;
+    let prefix = words(inside & !low_bits(position), position);
+    for (word, bits) in node[index(V6_PREFIX)..].iter_mut().zip(prefix) {
+        *word = bits;
+    }
+    node.extend([outer; 16]);
+    for (address, word) in children {
+        node[index(V6_CHILDREN + nibble(address, position))] = word;
+    }
+    Ok(POINTER | writer.block(&node)?)
+}
+
+fn nibble(address: u128, position: u32) -> u32 {
+    u32::try_from((address >> (124 - position * 4)) & 15).unwrap_or(0)
 }
 
 /// The bits behind the first `nibbles`.

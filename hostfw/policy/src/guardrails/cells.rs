@@ -104,8 +104,7 @@ impl Cells {
             term_of.push(terms.number(Term { peers: &rule.peers, port: None }));
             lists.push(list(&rule.services, &pod_ports));
         }
-        let behind_services = terms.behind_services(world);
-        let index = TermIndex::new(&terms, &behind_services, world, options);
+        let index = TermIndex::new(&terms, world, options);
         let mut sets = RuleSets::default();
         let peers = Division { index: &index, known, options, sets: &mut sets }.divide()?;
         let listed: Vec<&[Service]> =
@@ -125,7 +124,7 @@ impl Cells {
         Ok(Self {
             term_of,
             ports_of: ports_of.collect(),
-            classes: peers.sets.iter().map(|set| sets.ids(*set)).collect(),
+            classes: peers.classes.sets.iter().map(|set| sets.ids(*set)).collect(),
             v4: peers.v4.iter().map(|(at, word)| (u128::from(*at), class(*word))).collect(),
             v6: peers.v6.iter().map(|(at, word)| (*at, class(*word))).collect(),
             placeless: peers.placeless,

@@ -1,0 +1,233 @@
+//! A compilation and everything that it found out on the way: which terms name
+//! whom, which class a set of terms is, what was written where. A one-time image
+//! needs only its words; an image that follows the world needs the rest.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use hostfw_datapath::{
+    ABI_VERSION,
+    image::{self, IN_FORCE, MAGIC},
+};
+
+use crate::{
+    compile::CompileError,
+    compiled::{Compiled, MatchingRules, Subject},
+    conflict,
+    encode::{
+        Writer, protocols,
+        tree::{Tree, Verdicts},
+        trie4, trie6,
+    },
+    identity::Known,
+    matrix::Matrix,
+    node::{Options, ThisNode},
+    parts::{Parts, PeerPorts, Uses},
+    peers::{Classes, Division},
+    policy::Policy,
+    ports::Service,
+    rows::Rows,
+    rule_set::RuleSets,
+    select::{Force, Profile, ProfileFinder, select},
+    services::{self, PortClasses},
+    terms::TermIndex,
+    world::World,
+};
+
+const MAX_PORT_CLASSES: u32 = 1 << 16;
+
+/// What a compilation found out.
+#[derive(Debug)]
+pub(crate) struct Compilation {
+    pub(crate) index: TermIndex,
+    /// Sets of terms.
+    pub(crate) term_sets: RuleSets,
+    pub(crate) classes: Classes,
+    /// Addresses that two claim.
+    pub(crate) contested: BTreeSet<IpAddr>,
+    pub(crate) peer_ports: PeerPorts,
+    pub(crate) ports: PortClasses,
+    /// Sets of parts.
+    pub(crate) sets: RuleSets,
+    pub(crate) table: Rows,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) writer: Writer,
+    pub(crate) finder: ProfileFinder,
+    pub(crate) profiles: Vec<Written>,
+    /// The profile of every subject, in their order.
+    pub(crate) subjects: Vec<usize>,
+}
+
+/// What stands in the image for those with one profile.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// By direction, ingress first.
+    pub(crate) directions: [WrittenDirection; 2],
+}
+
+/// One direction of a profile.
+#[derive(Debug)]
+pub(crate) struct WrittenDirection {
+    pub(crate) uses: Uses,
+    pub(crate) force: Force,
+    /// The tree of its rows.
+    pub(crate) root: u32,
+    pub(crate) levels: u32,
+}
+
+impl Compilation {
+    /// Compiles everything. The words, and the sets behind verdicts, are left
+    /// here and are missing from what listings want to know.
+    pub(crate) fn new(
+        policies: &[Policy],
+        world: &World,
+        node: &ThisNode,
+        options: &Options,
+        generation: u32,
+    ) -> Result<(Self, Compiled), CompileError> {
+        let selected = select(policies, world, node, options);
+        let peer_ports = PeerPorts::of(&selected.rules, world);
+        let mut parts = Parts::new(&selected.rules, &peer_ports);
+        let uses: Vec<[Uses; 2]> = selected.profiles.iter().map(|one| parts.uses(one)).collect();
+        conflict::refuse(&selected.rules, &parts, &uses)?;
+
+        let lists: Vec<&[Service]> = parts.lists.iter().map(Vec::as_slice).collect();
+        let ports = services::classify(&lists);
+        if ports.n_classes > MAX_PORT_CLASSES {
+            return Err(CompileError::TooManyPortClasses);
+        }
+        let index = TermIndex::new(&parts.terms, world, options);
+        let known = Known::of(world, node, options);
+        let mut term_sets = RuleSets::default();
+        let peers =
+            Division { index: &index, known: &known, options, sets: &mut term_sets }.divide()?;
+
+        let of_part = parts.parts.iter().map(|part| part.rule).collect();
+        let l7: BTreeMap<_, _> =
+            (0..).zip(&parts.parts).filter_map(|(id, part)| Some((id, part.l7?.clone()))).collect();
+        let verdicts = Verdicts::new(&parts.parts);
+        let subjects = selected.subjects.iter().filter_map(|(name, profile)| {
+            Some(Subject::new(name.clone(), selected.profiles.get(*profile)?))
+        });
+        let compiled = Compiled {
+            words: Vec::new(),
+            subjects: subjects.collect(),
+            verdicts: MatchingRules {
+                sets: RuleSets::default(),
+                of_verdict: Vec::new(),
+                of_part,
+                l7,
+            },
+            placeless: peers.placeless,
+            rules: selected.rules.iter().map(|rule| rule.listed.clone()).collect(),
+            policies: selected.policies,
+        };
+        let mut compilation = Self {
+            table: Rows::new(ports.n_classes)?,
+            index,
+            term_sets,
+            classes: peers.classes,
+            contested: known.contested,
+            peer_ports,
+            ports,
+            sets: RuleSets::default(),
+            verdicts,
+            writer: Writer::new(),
+            finder: selected.finder,
+            profiles: Vec::with_capacity(uses.len()),
+            subjects: selected.subjects.iter().map(|(_, profile)| *profile).collect(),
+        };
+        for (profile, uses) in selected.profiles.iter().zip(uses) {
+            compilation.write_profile(profile, uses)?;
+        }
+        let writer = &mut compilation.writer;
+        let at_v4 = trie4::write(writer, &peers.v4)?;
+        let at_v6 = trie6::write(writer, &peers.v6)?;
+        let at_protocols = protocols::write(writer, &compilation.ports)?;
+        for (at, word) in [
+            (image::AT_MAGIC, MAGIC),
+            (image::AT_ABI, ABI_VERSION),
+            (image::AT_V4, at_v4),
+            (image::AT_V6, at_v6),
+            (image::AT_PROTOCOLS, at_protocols),
+            (image::AT_N_RULES, count(compiled.rules.len())),
+            (image::AT_N_PORT_CLASSES, compilation.ports.n_classes),
+        ] {
+            writer.set(at, word);
+        }
+        compilation.write_subjects()?;
+        compilation.write_verdicts()?;
+        compilation.finish(generation);
+        Ok((compilation, compiled))
+    }
+
+    /// Writes the rows of a profile.
+    fn write_profile(&mut self, profile: &Profile, uses: [Uses; 2]) -> Result<(), CompileError> {
+        let mut rows = Vec::with_capacity(2);
+        for uses in &uses {
+            let Self { term_sets: terms, ports, sets, table, classes, .. } = self;
+            rows.push(Matrix { terms, ports, sets, table }.rows(uses, &classes.sets)?);
+        }
+        let [ingress, egress] = uses;
+        let mut write = |uses, rows: Option<&Vec<_>>, force: Force| {
+            let rows = rows.map_or(&[][..], Vec::as_slice);
+            let (root, levels) = self.tree(force).rows(rows)?;
+            Ok(WrittenDirection { uses, force, root, levels })
+        };
+        let ingress = write(ingress, rows.first(), profile.ingress)?;
+        let egress = write(egress, rows.get(1), profile.egress)?;
+        self.profiles.push(Written { directions: [ingress, egress] });
+        Ok(())
+    }
+
+    /// Writes trees of rows.
+    pub(crate) fn tree(&mut self, force: Force) -> Tree<'_> {
+        Tree {
+            writer: &mut self.writer,
+            table: &self.table,
+            sets: &self.sets,
+            verdicts: &mut self.verdicts,
+            default: force.default,
+        }
+    }
+
+    /// Writes what stands for every subject.
+    pub(crate) fn write_subjects(&mut self) -> Result<(), CompileError> {
+        let row_levels = self.table.levels();
+        let words: Vec<u32> = self
+            .subjects
+            .iter()
+            .filter_map(|profile| self.profiles.get(*profile))
+            .flat_map(|profile| &profile.directions)
+            .flat_map(|one| {
+                let flags = if one.force.in_force { IN_FORCE } else { 0 };
+                [flags, one.root, one.levels, row_levels, 0, 0, 0, 0]
+            })
+            .collect();
+        let at = self.writer.append(&words)?;
+        self.writer.set(image::AT_SUBJECTS, at);
+        self.writer.set(image::AT_N_SUBJECTS, count(self.subjects.len()));
+        Ok(())
+    }
+
+    /// Writes what verdicts say.
+    pub(crate) fn write_verdicts(&mut self) -> Result<(), CompileError> {
+        let at = self.verdicts.write(&mut self.writer)?;
+        self.writer.set(image::AT_VERDICTS, at);
+        self.writer.set(image::AT_N_VERDICTS, count(self.verdicts.of_verdict.len()));
+        Ok(())
+    }
+
+    /// Completes the header.
+    pub(crate) fn finish(&mut self, generation: u32) {
+        self.writer.set(image::AT_GENERATION, generation);
+        self.writer.set(image::AT_N_PEER_CLASSES, count(self.classes.sets.len()));
+        self.writer.finish();
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
