@@ -222,6 +222,19 @@ mod tests {
     }
 
     #[test]
+    fn any_number_of_comments_may_stand_in_a_row() {
+        let comments = "  # out of force\n".repeat(1000);
+        for text in [
+            format!("a:\n{comments}b: 1\n"),
+            format!("a:\n{comments}  - 1\n{comments}  - 2\n"),
+            format!("a: [\n{comments}1,\n{comments}]\n"),
+        ] {
+            let (documents, complaints) = read(&text);
+            assert_eq!((documents.len(), complaints), (1, vec![]));
+        }
+    }
+
+    #[test]
     fn what_is_no_yaml_gives_one_complaint_with_a_place() {
         for (text, line) in
             [("a: [b\n", 2), ("a: 1\na: 2\n", 2), ("a: b\n c: d\n", 2), ("? [x]\n: y\n", 1)]

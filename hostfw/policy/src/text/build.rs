@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use granit_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
+use granit_parser::{Event, Marker, Options, Parser, ScalarStyle, Span, Tag};
 
 use super::{Entry, MAX_NODES, Node, Position, Value, number, scalar};
 
@@ -38,7 +38,10 @@ pub(super) enum FaultKind {
 /// Every document of a text.
 pub(super) fn documents(text: &str) -> Result<Vec<Node>, Fault> {
     let mut builder = Builder::default();
-    for event in Parser::new_from_str(text) {
+    // The parser would refuse more than a few comments in a row.
+    let mut options = Options::default();
+    options.set_emit_comments(false);
+    for event in Parser::new_from_str_with_options(text, options) {
         match event {
             Ok((event, span)) => builder.take(event, &span)?,
             Err(error) => {
