@@ -130,6 +130,8 @@ pub(crate) enum PolicyVerb {
     Diff(DiffWanted),
     /// What do the policies say, in plain sentences?
     Explain(ExplainWanted),
+    /// Put files into the canonical form and keep their comments
+    Fmt(FmtWanted),
     /// The JSON Schema of a kind, for editors
     Schema {
         /// The kind; without it one schema for all kinds of policies
@@ -293,6 +295,17 @@ pub(crate) struct TestWanted {
 pub(crate) struct ExplainWanted {
     #[command(flatten)]
     pub(crate) circumstances: Circumstances,
+}
+
+/// What to format.
+#[derive(Args, Debug)]
+pub(crate) struct FmtWanted {
+    /// Files, directories of policies, or - for the standard input
+    #[arg(value_name = "FILE|DIR", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Write nothing, and name the files that would change
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 /// What to compare.

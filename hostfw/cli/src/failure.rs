@@ -18,6 +18,8 @@ pub(crate) const NOT_PERMITTED: u8 = 77;
 pub(crate) enum Failure {
     /// The arguments contradict each other or what is known.
     Usage(String),
+    /// What was read is refused, and the answer would have been its own text.
+    Refused(String),
     /// Nobody answers at the socket.
     Unreachable {
         /// The socket.
@@ -35,7 +37,7 @@ pub(crate) enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what) => f.write_str(what),
+            Self::Usage(what) | Self::Refused(what) => f.write_str(what),
             Self::Unreachable { socket, source: _ } => write!(
                 f,
                 "the daemon cannot be reached at {} (is hostfwd running? systemctl status hostfw)",
@@ -52,7 +54,7 @@ impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreachable { source, .. } => Some(source),
-            Self::Usage(_) | Self::NotPermitted { .. } => None,
+            Self::Usage(_) | Self::Refused(_) | Self::NotPermitted { .. } => None,
         }
     }
 }
@@ -61,6 +63,7 @@ impl std::error::Error for Failure {
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Failure>() {
         Some(Failure::Usage(_)) => USAGE,
+        Some(Failure::Refused(_)) => NO,
         Some(Failure::Unreachable { .. }) => UNREACHABLE,
         Some(Failure::NotPermitted { .. }) => NOT_PERMITTED,
         None if is_forbidden(error) => NOT_PERMITTED,

@@ -16,6 +16,7 @@ mod check;
 mod diff;
 mod directory;
 mod explain;
+mod fmt;
 mod offline;
 mod packet;
 mod schema;
@@ -89,6 +90,7 @@ fn policy(verb: &PolicyVerb, form: Form, page: &Page) -> anyhow::Result<Outcome>
         PolicyVerb::Test(wanted) => cases::test(wanted, form, page),
         PolicyVerb::Diff(wanted) => diff::diff(wanted, form.everywhere()?, page),
         PolicyVerb::Explain(wanted) => explain::explain(wanted, page),
+        PolicyVerb::Fmt(wanted) => fmt::fmt(wanted, form, page),
         PolicyVerb::Schema { kind } => schema::schema(kind.as_deref()),
     }
 }

@@ -253,7 +253,7 @@ pub(crate) fn options(circumstances: &Circumstances) -> Options {
 }
 
 /// A complaint as it is shown.
-fn complaint(complaint: hostfw_policy::Complaint) -> hostfw_api::Complaint {
+pub(crate) fn complaint(complaint: hostfw_policy::Complaint) -> hostfw_api::Complaint {
     hostfw_api::Complaint {
         path: complaint.path,
         line: complaint.line,

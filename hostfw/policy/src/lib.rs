@@ -32,6 +32,7 @@ pub mod atlas;
 pub mod cases;
 pub mod diff;
 pub mod explain;
+pub mod fmt;
 pub mod guardrails;
 
 mod builtin;
