@@ -3,9 +3,11 @@
 //! It knows nothing of rules.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
+
+use rustc_hash::FxHashMap;
 
 use crate::{
     entity::Entity,
@@ -138,7 +140,7 @@ impl Known {
     pub(crate) fn of(world: &World, node: &ThisNode, options: &Options) -> Self {
         let mut known = Self::default();
         // What is alike has one identity, made once.
-        let mut hosts = HashMap::new();
+        let mut hosts = FxHashMap::default();
         let own = world.nodes.get(&node.name).map(|own| &own.addresses);
         for address in node.addresses.iter().chain(own.into_iter().flatten()) {
             let is_api_server = world.api_servers.contains(&address.to_canonical());
@@ -147,7 +149,7 @@ impl Known {
             });
             known.addresses.push((address.to_canonical(), number));
         }
-        let mut nodes = HashMap::new();
+        let mut nodes = FxHashMap::default();
         for (_, other) in world.nodes.iter().filter(|(name, _)| **name != node.name) {
             for address in &other.addresses {
                 let is_api_server = world.api_servers.contains(&address.to_canonical());
@@ -160,7 +162,7 @@ impl Known {
                 known.addresses.push((address.to_canonical(), number));
             }
         }
-        let mut pods = HashMap::new();
+        let mut pods = FxHashMap::default();
         for ((namespace, _), pod) in &world.pods {
             let key = (namespace, &pod.labels, &pod.service_account, &pod.ports);
             let number = *pods
@@ -168,7 +170,7 @@ impl Known {
                 .or_insert_with(|| known.add(Identity::pod(namespace, pod, world, options)));
             known.addresses.extend(pod.addresses.iter().map(|one| (one.to_canonical(), number)));
         }
-        let mut families = HashMap::new();
+        let mut families = FxHashMap::default();
         for address in &world.api_servers {
             let is_v4 = address.is_ipv4();
             let number = *families.entry(is_v4).or_insert_with(|| {

@@ -2,9 +2,11 @@
 //! `toPorts`, or all there is), with the ports that are meant on this subject
 //! or on each peer. It resolves names of ports, and knows no addresses.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use hostfw_datapath::Direction;
+
+use rustc_hash::FxHashMap;
 
 use crate::{
     l7::L7,
@@ -47,7 +49,7 @@ pub(crate) struct Parts<'p> {
     pub(crate) terms: Terms<'p>,
     /// Every list of services once.
     pub(crate) lists: Vec<Vec<Service>>,
-    numbers: HashMap<Vec<Service>, usize>,
+    numbers: FxHashMap<Vec<Service>, usize>,
     rules: &'p [SelectedRule<'p>],
     /// The first part of every rule.
     first: Vec<PartId>,
@@ -118,7 +120,7 @@ impl<'p> Parts<'p> {
             parts,
             terms: Terms::default(),
             lists: Vec::new(),
-            numbers: HashMap::new(),
+            numbers: FxHashMap::default(),
             rules,
             first,
             peer_ports,

@@ -1,12 +1,11 @@
 //! Which rules concern this host and its pods, what they put in force, and how
 //! listings name them. It looks at subjects only; peers and services come later.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashMap},
-};
+use std::{borrow::Cow, collections::BTreeMap};
 
 use hostfw_datapath::{Direction, verdict::Answer};
+
+use rustc_hash::FxHashMap;
 
 use crate::{
     builtin,
@@ -147,7 +146,7 @@ pub(crate) struct ProfileFinder {
     index: SelectorIndex,
     /// The policy of every spec.
     policies: Vec<usize>,
-    known: HashMap<(Vec<usize>, Vec<ContainerPort>), usize>,
+    known: FxHashMap<(Vec<usize>, Vec<ContainerPort>), usize>,
 }
 
 impl ProfileFinder {
@@ -164,7 +163,7 @@ impl ProfileFinder {
         let policies = policies.iter().enumerate();
         let policies =
             policies.flat_map(|(number, policy)| policy.specs.iter().map(move |_| number));
-        Self { index, policies: policies.collect(), known: HashMap::new() }
+        Self { index, policies: policies.collect(), known: FxHashMap::default() }
     }
 
     /// The specs that select a pod, ascending.

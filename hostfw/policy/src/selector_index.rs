@@ -2,7 +2,7 @@
 //! them: each selector waits at the rarest label that it cannot do without. It
 //! does not know whose labels they are.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use crate::{
     label::Labels,
@@ -14,9 +14,9 @@ use crate::{
 pub(crate) struct SelectorIndex {
     selectors: Vec<(Selector, u32)>,
     /// By a key and a value that must be there.
-    by_value: HashMap<String, HashMap<String, Vec<usize>>>,
+    by_value: FxHashMap<String, FxHashMap<String, Vec<usize>>>,
     /// By a key that must be there.
-    by_key: HashMap<String, Vec<usize>>,
+    by_key: FxHashMap<String, Vec<usize>>,
     /// Those that require nothing to be there.
     anywhere: Vec<usize>,
 }
@@ -24,7 +24,7 @@ pub(crate) struct SelectorIndex {
 impl SelectorIndex {
     /// An index of selectors and their numbers; several may have one number.
     pub(crate) fn new(selectors: Vec<(Selector, u32)>) -> Self {
-        let mut uses: HashMap<(&str, &str), u32> = HashMap::new();
+        let mut uses: FxHashMap<(&str, &str), u32> = FxHashMap::default();
         for (selector, _) in &selectors {
             for (key, values) in required(selector) {
                 for value in values {

@@ -2,12 +2,11 @@
 //! them name a given identity. Prefixes are handed on as they are; which
 //! addresses they match is answered in `peers`.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
+
+use rustc_hash::FxHashMap;
 
 use crate::{
     cidr::{PrefixSource, PrefixTerm},
@@ -38,7 +37,7 @@ pub(crate) struct Term<'p> {
 #[derive(Debug, Default)]
 pub(crate) struct Terms<'p> {
     pub(crate) all: Vec<Term<'p>>,
-    numbers: HashMap<Term<'p>, TermId>,
+    numbers: FxHashMap<Term<'p>, TermId>,
 }
 
 impl<'p> Terms<'p> {
