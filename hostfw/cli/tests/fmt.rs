@@ -9,9 +9,9 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-const LOOSE: &str = "# Who may come in\nkind: K\napiVersion: v1\nspec:\n    a:\n    - 'b'   # c\n";
-const CANONICAL: &str =
-    "# Who may come in\napiVersion: v1\nkind: K\nspec:\n  a:\n    - \"b\" # c\n";
+const LOOSE: &str =
+    "# Who may come in\nkind: K\napiVersion: v1\nspec:\n    a:\n      - 'b'   # c\n";
+const CANONICAL: &str = "# Who may come in\napiVersion: v1\nkind: K\nspec:\n  a:\n  - \"b\" # c\n";
 
 /// A folder that goes away with the test.
 struct Folder(PathBuf);

@@ -3,9 +3,10 @@
 //! nothing of what policies mean; a text that would read differently afterwards
 //! is never returned.
 //!
-//! The form: indents of two, a list in a mapping indented as well, block style
-//! save for short flow collections, one blank line at most, `---` between
-//! documents and none before the first.
+//! The form: indents of two, save for the list of a key, whose dashes stand in
+//! the column of the key as in what kubectl prints; block style save for short
+//! flow collections, one blank line at most, `---` between documents and none
+//! before the first.
 
 mod tokens;
 mod tree;

@@ -40,6 +40,20 @@ fn a_file_with_lines_changed_keeps_its_content_and_comments() {
     assert!(n_formatted > 1000, "{n_formatted}");
 }
 
+#[test]
+fn the_examples_are_in_the_canonical_form() {
+    let mut files = Vec::new();
+    collect(&root().join("etc"), &mut files);
+    files.retain(|file| file.extension().is_some_and(|ending| ending == "yaml"));
+    assert!(files.len() > 5, "{files:?}");
+    for file in files {
+        let path = file.display().to_string();
+        let bytes = fs::read(&file).expect("a file of the repository");
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert_eq!(format(&Source { path, bytes }).as_deref(), Ok(text.as_str()));
+    }
+}
+
 /// Formats a text twice where it can be read, and says whether it could.
 #[track_caller]
 fn is_kept(path: &str, text: &str) -> bool {
@@ -132,10 +146,9 @@ impl Chance {
 /// Every YAML text of the repository: files, the corpus of the fuzzer, examples
 /// in the documentation.
 fn texts() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut files = Vec::new();
     for folder in ["tests/policies", "tests/fuzz/corpus", "etc", "docs"] {
-        collect(&root.join(folder), &mut files);
+        collect(&root().join(folder), &mut files);
     }
     files.sort();
     let mut texts = Vec::new();
@@ -151,6 +164,10 @@ fn texts() -> Vec<(String, String)> {
         }
     }
     texts
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {

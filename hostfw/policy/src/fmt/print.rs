@@ -106,7 +106,10 @@ impl Printer {
                     self.end_of_line(slot.behind.as_deref());
                     self.is_first = true;
                 }
-                self.slots(collection, indent + INDENT, is_begun);
+                // A dash is indent enough, as in what kubectl prints.
+                let is_list_of_key = slot.key.is_some() && !collection.is_map;
+                let deeper = if is_list_of_key { 0 } else { INDENT };
+                self.slots(collection, indent + deeper, is_begun);
             }
         }
     }
