@@ -156,7 +156,8 @@ fn texts() -> Vec<(String, String)> {
         let path = file.display().to_string();
         let Ok(text) = fs::read_to_string(&file) else { continue };
         if path.ends_with(".md") {
-            let blocks = text.split("```yaml\n").skip(1);
+            let blocks = text.split("```yaml").skip(1);
+            let blocks = blocks.filter_map(|block| Some(block.split_once('\n')?.1));
             let blocks = blocks.filter_map(|block| block.split("```").next());
             texts.extend(blocks.map(|block| (path.clone(), block.to_owned())));
         } else if path.ends_with(".yaml") || path.ends_with(".yml") || path.contains("/corpus/") {
