@@ -42,6 +42,19 @@ pub trait Image: Sized {
         walk(self, question)
     }
 
+    /// The verdict index for what is forwarded, or [`NOT_IN_FORCE`]; the address
+    /// is the sender's for ingress and the destination for egress.
+    #[inline(always)]
+    fn find_forward(
+        &self,
+        direction: Direction,
+        address: &Address,
+        protocol: u8,
+        port: u16,
+    ) -> u32 {
+        find_forward(self, direction, address, protocol, port)
+    }
+
     /// The answer for a packet that is only thought of, such as the one that
     /// this one answers.
     #[inline(always)]
@@ -62,6 +75,27 @@ pub fn answer<I: Image>(
     let peer_class = peer(image, address) & CLASS;
     let subject = HOST;
     verdict(image, image.find(Question { subject, direction, peer_class, protocol, port })).0
+}
+
+/// In place of a verdict index: no policy about what is forwarded is in force in
+/// that direction.
+pub const NOT_IN_FORCE: u32 = u32::MAX;
+
+/// The verdict index for what is forwarded, or [`NOT_IN_FORCE`].
+#[inline(always)]
+pub fn find_forward<I: Image>(
+    image: &I,
+    direction: Direction,
+    address: &Address,
+    protocol: u8,
+    port: u16,
+) -> u32 {
+    let number = image.word(AT_FORWARD);
+    if !in_force(image, subject(image, number, direction)) {
+        return NOT_IN_FORCE;
+    }
+    let peer_class = peer(image, address) & CLASS;
+    walk(image, Question { subject: number, direction, peer_class, protocol, port })
 }
 
 /// The subject that stands first in every image: this host.
@@ -118,6 +152,10 @@ pub const AT_N_RULES: u32 = 12;
 pub const AT_N_PEER_CLASSES: u32 = 13;
 /// Header: number of port classes.
 pub const AT_N_PORT_CLASSES: u32 = 14;
+
+/// Header: number of the subject that stands for what this host forwards, or
+/// [`HOST`] where no policy is about that.
+pub const AT_FORWARD: u32 = 15;
 
 /// Set in a trie word that is the offset of the next node; clear in a peer word.
 pub const POINTER: u32 = 1 << 31;

@@ -4,6 +4,7 @@
 use crate::{
     Address, FlowEntry, FlowKey, Image, Packet, Reason, Tables, Verdict,
     flow::{FORWARDED, Table},
+    forward,
     icmp::{self, Kind},
     image::{self, CLASS, ELSEWHERE, HOST, LOCAL, NO_RULE, Question},
     parse::{self, Carried, Depth, Fragment, Network, TCP_ACK, TCP_SYN, Upper, protocol},
@@ -47,11 +48,34 @@ pub fn judge<P: Packet, I: Image, T: Tables>(
     tables: &T,
     audit: bool,
 ) -> Judged {
+    let judged = judge_own(direction, packet, image, tables, audit);
+    if forward::concerns(direction, &judged, image) {
+        return forward::judge(direction, packet, image, tables, audit);
+    }
+    judged
+}
+
+/// Judges a packet as this host's own; what it forwards passes. The kernel puts
+/// both parts together itself, so that its verifier reads each once.
+#[inline(always)]
+pub fn judge_own<P: Packet, I: Image, T: Tables>(
+    direction: Direction,
+    packet: &P,
+    image: &I,
+    tables: &T,
+    audit: bool,
+) -> Judged {
     let case = Case { image, tables, audit };
-    let mut judged = match direction {
+    let judged = match direction {
         Direction::Ingress => case.ingress(packet),
         Direction::Egress => case.egress(packet),
     };
+    audited(judged, audit)
+}
+
+/// A judgement on a node that audits: deny rules stay in force.
+#[inline(always)]
+pub(crate) fn audited(mut judged: Judged, audit: bool) -> Judged {
     if judged.verdict.action == Action::Drop
         && audit
         && judged.verdict.reason != Reason::ExplicitDeny
@@ -62,10 +86,10 @@ pub fn judge<P: Packet, I: Image, T: Tables>(
 }
 
 /// One packet's surroundings.
-struct Case<'a, I, T> {
-    image: &'a I,
-    tables: &'a T,
-    audit: bool,
+pub(crate) struct Case<'a, I, T> {
+    pub(crate) image: &'a I,
+    pub(crate) tables: &'a T,
+    pub(crate) audit: bool,
 }
 
 impl<I: Image, T: Tables> Case<'_, I, T> {
@@ -109,7 +133,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
 
     /// True for a packet to this host.
     #[inline(always)]
-    fn is_for_host(&self, network: &Network) -> bool {
+    pub(crate) fn is_for_host(&self, network: &Network) -> bool {
         let word = image::peer(self.image, &network.destination);
         word & LOCAL != 0
             || (word & ELSEWHERE == 0
@@ -130,7 +154,10 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             self.ask(Direction::Ingress, &network.source, upper.protocol, upper.port);
         if answer.allows() {
             let egress = image::subject(self.image, HOST, Direction::Egress);
-            if image::in_force(self.image, egress) {
+            // What is translated and forwarded behind this answers from here.
+            let is_kept =
+                upper.protocol != protocol::TCP && self.image.word(image::AT_FORWARD) != HOST;
+            if is_kept || image::in_force(self.image, egress) {
                 self.note_admitted(key, upper, kind);
             }
             return allowed(index, answer, rule, upper);
@@ -204,7 +231,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
 
     /// True when ingress policy lets the remote end send to the local port.
     #[inline(always)]
-    fn may_receive(&self, key: &FlowKey) -> bool {
+    pub(crate) fn may_receive(&self, key: &FlowKey) -> bool {
         self.may(Direction::Ingress, key, key.local_port)
     }
 
@@ -277,7 +304,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     /// egress is in force, and so that they do not make it a flow of ours. TCP
     /// needs its first packet only: later ones heal from the socket.
     #[inline(always)]
-    fn note_admitted(&self, key: &FlowKey, upper: &Upper, kind: Kind) {
+    pub(crate) fn note_admitted(&self, key: &FlowKey, upper: &Upper, kind: Kind) {
         let first =
             upper.protocol != protocol::TCP || upper.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN;
         if first
@@ -289,12 +316,12 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     }
 
     #[inline(always)]
-    fn is_live(&self, table: Table, key: &FlowKey) -> bool {
+    pub(crate) fn is_live(&self, table: Table, key: &FlowKey) -> bool {
         self.tables.recall(table, key).is_live(key.protocol, self.tables.now_s())
     }
 
     #[inline(always)]
-    fn note(&self, table: Table, key: &FlowKey, flags: u32) {
+    pub(crate) fn note(&self, table: Table, key: &FlowKey, flags: u32) {
         let generation = self.generation();
         let now_s = self.tables.now_s();
         let entry = self.tables.recall(table, key);
@@ -466,17 +493,17 @@ fn exempt_ingress(kind: Kind, network: &Network, group: bool) -> Option<Verdict>
 }
 
 #[inline(always)]
-const fn pass(reason: Reason) -> Verdict {
+pub(crate) const fn pass(reason: Reason) -> Verdict {
     Verdict { action: Action::Pass, reason, rule: NO_RULE, verdict: 0, report: Report::Nothing }
 }
 
 #[inline(always)]
-const fn refuse(reason: Reason) -> Verdict {
+pub(crate) const fn refuse(reason: Reason) -> Verdict {
     Verdict { action: Action::Drop, reason, rule: NO_RULE, verdict: 0, report: Report::Denied }
 }
 
 #[inline(always)]
-fn allowed(verdict: u32, answer: Answer, rule: u32, upper: &Upper) -> Verdict {
+pub(crate) fn allowed(verdict: u32, answer: Answer, rule: u32, upper: &Upper) -> Verdict {
     let reason = if answer == Answer::Allow { Reason::Rule } else { Reason::DefaultAllow };
     // TCP says which packet is the first; of other protocols the observer asks
     // the gate in `report`.
@@ -486,7 +513,7 @@ fn allowed(verdict: u32, answer: Answer, rule: u32, upper: &Upper) -> Verdict {
 }
 
 #[inline(always)]
-fn denied(verdict: u32, answer: Answer, rule: u32) -> Verdict {
+pub(crate) fn denied(verdict: u32, answer: Answer, rule: u32) -> Verdict {
     let reason = match answer {
         Answer::Deny => Reason::ExplicitDeny,
         Answer::DefaultDeny => Reason::DefaultDeny,
@@ -509,19 +536,19 @@ const NO_FLOW: FlowKey = FlowKey {
 };
 
 #[inline(always)]
-const fn unread(verdict: Verdict) -> Judged {
+pub(crate) const fn unread(verdict: Verdict) -> Judged {
     Judged { verdict, flow: NO_FLOW, tcp_flags: 0, icmp_type: 0 }
 }
 
 /// Refused before the upper layer was read: who sent it is still worth telling.
 #[inline(always)]
-const fn addresses_only(local: Address, remote: Address, verdict: Verdict) -> Judged {
+pub(crate) const fn addresses_only(local: Address, remote: Address, verdict: Verdict) -> Judged {
     let flow = FlowKey { local, remote, ..NO_FLOW };
     Judged { verdict, flow, tcp_flags: 0, icmp_type: 0 }
 }
 
 #[inline(always)]
-fn read(verdict: Verdict, flow: FlowKey, upper: &Upper) -> Judged {
+pub(crate) fn read(verdict: Verdict, flow: FlowKey, upper: &Upper) -> Judged {
     let icmp = matches!(upper.protocol, protocol::ICMP | protocol::ICMPV6);
     let icmp_type = if icmp { u8::try_from(upper.port).unwrap_or(0) } else { 0 };
     Judged { verdict, flow, tcp_flags: upper.tcp_flags, icmp_type }

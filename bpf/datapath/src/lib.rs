@@ -20,6 +20,7 @@ pub mod control_word;
 pub mod flow;
 pub mod tables;
 
+pub mod forward;
 pub mod icmp;
 pub mod judge;
 pub mod parse;

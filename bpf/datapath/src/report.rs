@@ -38,8 +38,11 @@ pub struct Record {
     pub tcp_flags: u8,
     /// Type of an ICMP message, otherwise 0.
     pub icmp_type: u8,
+    /// 1 where the packet is forwarded: then the flow's local end is its
+    /// destination, and the remote one its sender. 0 for this host's own.
+    pub forwarded: u8,
     /// Zero: the record has no padding.
-    pub zero: [u8; 7],
+    pub zero: [u8; 6],
 }
 
 /// Buckets of flows for each CPU. A power of two.
@@ -117,6 +120,7 @@ pub const fn spend(budget: u64, now_s: u32, limit: u32) -> u64 {
 pub fn record(
     judged: &Judged,
     direction: crate::Direction,
+    forwarded: bool,
     generation: u32,
     ifindex: u32,
     length: u32,
@@ -135,7 +139,8 @@ pub fn record(
         reason: judged.verdict.reason as u8,
         tcp_flags: judged.tcp_flags,
         icmp_type: judged.icmp_type,
-        zero: [0; 7],
+        forwarded: forwarded as u8,
+        zero: [0; 6],
     }
 }
 

@@ -2,10 +2,13 @@
 //! header. One path, no tail calls: a missing generation passes everything and
 //! says so in the counters.
 
-use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    bindings::__sk_buff, helpers::bpf_ktime_get_ns, macros::classifier, programs::TcContext,
+};
 use hostfw_datapath::{
     Action, Direction, Image, Reason, Tables, Verdict,
     control_word::{ControlWord, InForce},
+    forward,
     image::{AT_GENERATION, NO_RULE},
     judge::{self, Judged},
     packet::{Layer, MAX_OFFSET},
@@ -32,25 +35,36 @@ const ALL_BYTES: u32 = MAX_OFFSET + 64;
 /// and so do those of one that it quotes.
 const PLAIN_BYTES: u32 = 192;
 
-#[classifier]
-pub(crate) fn hostfw_in_eth(context: TcContext) -> i32 {
-    run(context, Direction::Ingress, Layer::Ethernet)
+/// A program and its two parts: what a packet is to this host, and, where that
+/// leaves it to a policy about forwarding, what it is to that. Both are global
+/// functions: the verifier reads each by itself, and the stack of one is free
+/// again for the other.
+macro_rules! program {
+    ($name:ident, $own:ident, $forwarded:ident, $direction:ident, $layer:ident) => {
+        #[classifier]
+        pub(crate) fn $name(context: TcContext) -> i32 {
+            let answer = $own(context.skb.skb);
+            if answer < FORWARDED { answer } else { $forwarded(context.skb.skb, answer as u32) }
+        }
+
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $own(context: *mut __sk_buff) -> i32 {
+            own(context, Direction::$direction, Layer::$layer)
+        }
+
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $forwarded(context: *mut __sk_buff, how: u32) -> i32 {
+            forwarded(context, Direction::$direction, Layer::$layer, how)
+        }
+    };
 }
 
-#[classifier]
-pub(crate) fn hostfw_out_eth(context: TcContext) -> i32 {
-    run(context, Direction::Egress, Layer::Ethernet)
-}
-
-#[classifier]
-pub(crate) fn hostfw_in_ip(context: TcContext) -> i32 {
-    run(context, Direction::Ingress, Layer::Ip)
-}
-
-#[classifier]
-pub(crate) fn hostfw_out_ip(context: TcContext) -> i32 {
-    run(context, Direction::Egress, Layer::Ip)
-}
+program!(hostfw_in_eth, hostfw_own_in_eth, hostfw_forwarded_in_eth, Ingress, Ethernet);
+program!(hostfw_out_eth, hostfw_own_out_eth, hostfw_forwarded_out_eth, Egress, Ethernet);
+program!(hostfw_in_ip, hostfw_own_in_ip, hostfw_forwarded_in_ip, Ingress, Ip);
+program!(hostfw_out_ip, hostfw_own_out_ip, hostfw_forwarded_out_ip, Egress, Ip);
 
 /// Returns at once: what a benchmark subtracts. Never attached.
 #[classifier]
@@ -58,9 +72,11 @@ pub(crate) fn hostfw_floor(_: TcContext) -> i32 {
     NEXT
 }
 
+/// Judges a packet as this host's own: the answer to the kernel, or
+/// [`FORWARDED`] with the slot and [`AUDIT`].
 #[inline(always)]
-fn run(context: TcContext, direction: Direction, layer: Layer) -> i32 {
-    let skb = Skb { raw: context.skb.skb, layer, egress: matches!(direction, Direction::Egress) };
+fn own(context: *mut __sk_buff, direction: Direction, layer: Layer) -> i32 {
+    let skb = Skb { raw: context, layer, egress: matches!(direction, Direction::Egress) };
     let applied = in_force(&skb);
     let Some(applied) = applied else {
         count_reason(direction, Reason::NoPolicy, skb.length());
@@ -79,18 +95,65 @@ fn run(context: TcContext, direction: Direction, layer: Layer) -> i32 {
         if skb.linear() < readable.min(skb.length()) {
             skb.pull(readable);
         }
-        let judged = judge::judge(direction, &skb, &image, &host, applied.audit);
+        let judged = judge::judge_own(direction, &skb, &image, &host, applied.audit);
         let cut = matches!(judged.verdict.reason, Reason::Malformed);
         if !cut || readable == ALL_BYTES || skb.linear() >= skb.length() {
             break judged;
         }
         readable = ALL_BYTES;
     };
+    if forward::concerns(direction, &judged, &image) {
+        let audit = if applied.audit { AUDIT } else { 0 };
+        return FORWARDED | (audit | (applied.slot & SLOT)) as i32;
+    }
+    conclude(direction, false, applied.slot, &judged, &image, &host)
+}
+
+/// More than any answer to the kernel: a policy about forwarding is to be asked.
+const FORWARDED: i32 = 1 << 16;
+/// Beside it: the node audits.
+const AUDIT: u32 = 1 << 8;
+/// Beside it: the slot in force.
+const SLOT: u32 = 0xff;
+
+/// Judges a packet that this host forwards.
+#[inline(always)]
+fn forwarded(context: *mut __sk_buff, direction: Direction, layer: Layer, how: u32) -> i32 {
+    let skb = Skb { raw: context, layer, egress: matches!(direction, Direction::Egress) };
+    let slot = how & SLOT;
+    let Some(image) = Generation::of(slot) else { return DROP };
+    let host = Host { skb };
+    let mut readable = PLAIN_BYTES;
+    let judged = loop {
+        if skb.linear() < readable.min(skb.length()) {
+            skb.pull(readable);
+        }
+        let judged = forward::judge(direction, &skb, &image, &host, how & AUDIT != 0);
+        let cut = matches!(judged.verdict.reason, Reason::Malformed);
+        if !cut || readable == ALL_BYTES || skb.linear() >= skb.length() {
+            break judged;
+        }
+        readable = ALL_BYTES;
+    };
+    conclude(direction, true, slot, &judged, &image, &host)
+}
+
+/// Counts and reports a judgement, and makes it an answer to the kernel.
+#[inline(always)]
+fn conclude(
+    direction: Direction,
+    forwarded: bool,
+    slot: u32,
+    judged: &Judged,
+    image: &Generation,
+    host: &Host,
+) -> i32 {
+    let skb = host.skb;
     if maps::mode() & REHEARSE == 0 {
         count_reason(direction, judged.verdict.reason, skb.length());
-        count_rule(applied.slot, judged.verdict.rule, skb.length());
+        count_rule(slot, judged.verdict.rule, skb.length());
         if !matches!(judged.verdict.report, Report::Nothing) {
-            report(direction, &judged, &image, &host);
+            report(direction, forwarded, judged, image, host);
         }
     }
     if maps::mode() & SHOW != 0 {
@@ -159,7 +222,7 @@ const BUDGETS: u32 = GATE_BUCKETS;
 const LOST: u32 = GATE_BUCKETS + 3;
 
 #[inline(never)]
-fn report(direction: Direction, judged: &Judged, image: &Generation, host: &Host) {
+fn report(direction: Direction, forwarded: bool, judged: &Judged, image: &Generation, host: &Host) {
     let now_s = host.now_s();
     let tag = report::tag(&judged.flow, &judged.verdict);
     let Some(bucket) = GATES.get_ptr_mut((tag as u32) & (GATE_BUCKETS - 1)) else { return };
@@ -180,6 +243,7 @@ fn report(direction: Direction, judged: &Judged, image: &Generation, host: &Host
     entry.write(report::record(
         judged,
         direction,
+        forwarded,
         generation,
         host.skb.ifindex(),
         host.skb.length(),

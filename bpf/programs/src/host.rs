@@ -58,6 +58,18 @@ impl Image for Generation {
     }
 
     #[inline(always)]
+    fn find_forward(
+        &self,
+        direction: Direction,
+        address: &Address,
+        protocol: u8,
+        port: u16,
+    ) -> u32 {
+        let what = what(direction, protocol, port);
+        hostfw_find_forward(self.slot, what, address.high, address.low)
+    }
+
+    #[inline(always)]
     fn answer(&self, direction: Direction, address: &Address, protocol: u8, port: u16) -> Answer {
         let what = what(direction, protocol, port);
         Answer::from_word(hostfw_answer(self.slot, what, address.high, address.low))
@@ -96,6 +108,16 @@ extern "C" fn hostfw_find(slot: u32, peer_class: u32, what: u32) -> u32 {
     let direction = direction(what);
     let question = Question { subject: image::HOST, direction, peer_class, protocol, port };
     image::walk(&generation, question)
+}
+
+/// The walk for what is forwarded, likewise.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn hostfw_find_forward(slot: u32, what: u32, high: u64, low: u64) -> u32 {
+    let Some(generation) = Generation::of(slot) else { return 0 };
+    let (protocol, port) = ((what >> 16) as u8, what as u16);
+    let address = Address { high, low };
+    image::find_forward(&generation, direction(what), &address, protocol, port)
 }
 
 /// An answer for a packet that is only thought of, likewise.

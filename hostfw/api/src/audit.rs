@@ -62,8 +62,12 @@ pub struct AuditReport {
 pub struct DeniedFlow {
     /// Which way the packets went.
     pub direction: Direction,
-    /// Address of the other end.
+    /// Address of the other end; the sender of a packet that is forwarded.
     pub peer: IpAddr,
+    /// Where a packet goes that this node forwards, as it was seen: before
+    /// translation in one direction, behind it in the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded_to: Option<IpAddr>,
     /// Number of the IP protocol.
     pub protocol: u8,
     /// Destination port, ICMP type, or 0 for protocols without either.

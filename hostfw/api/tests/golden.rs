@@ -221,6 +221,7 @@ fn audit() -> AuditReport {
     let flow = DeniedFlow {
         direction: Direction::Ingress,
         peer: IpAddr::from([192, 0, 2, 77]),
+        forwarded_to: None,
         protocol: 6,
         port: 10_250,
         reason: "default-deny".to_owned(),

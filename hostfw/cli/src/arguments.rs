@@ -149,7 +149,10 @@ Examples:
       ingress monitoring/prometheus-0 tcp/9100
 Both ends at once, each by the policy of its own node:
   hostfw policy trace policies.d --world cluster.d \
-      --from monitoring/prometheus-0 --to cp-1 tcp/10250";
+      --from monitoring/prometheus-0 --to cp-1 tcp/10250
+What a node forwards, under the addresses before or behind a translation:
+  hostfw policy trace policies.d --world cluster.d --through cp-1 \
+      --from 192.0.2.7 --to shop/web-0 tcp/8080";
 
 /// Files and the circumstances under which they are compiled.
 #[derive(Args, Clone, Debug)]
@@ -238,6 +241,9 @@ pub(crate) struct TraceWanted {
     /// Where it arrives
     #[arg(long, value_name = "END", requires = "from")]
     pub(crate) to: Option<String>,
+    /// The node that forwards the connection: ask its policy about that
+    #[arg(long, value_name = "NAME", requires = "from")]
+    pub(crate) through: Option<String>,
     /// WHAT is tcp/PORT, udp/PORT, sctp/PORT, icmp/TYPE, icmpv6/TYPE, ping, or
     /// a protocol by name or number; without --from and --to it comes behind
     /// ingress or egress (as the node sees the packet) and the PEER, an

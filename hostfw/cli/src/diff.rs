@@ -85,6 +85,7 @@ fn shown(
         node: node.to_owned(),
         subject: match &change.subject {
             SubjectName::Host => node.to_owned(),
+            SubjectName::Forward => format!("{node} forwarding"),
             SubjectName::Pod { namespace, name } => format!("{namespace}/{name}"),
         },
         direction: match change.direction {

@@ -64,8 +64,15 @@ fn connection(
     };
     let (from, to) = (read(&wanted.from)?, read(&wanted.to)?);
     let mut atlas = files.atlas(&node, &wanted.circumstances);
-    let judged = atlas.judge(&from, &to, what)?;
-    let ends: Vec<TracedEnd> = judged.iter().map(traced_end).collect();
+    let judged = match &wanted.through {
+        None => atlas.judge(&from, &to, what)?,
+        Some(through) => {
+            files.node(through, &wanted.circumstances)?;
+            atlas.judge_forwarded(through, &from, &to, what)?.to_vec()
+        }
+    };
+    let is_forwarded = wanted.through.is_some();
+    let ends: Vec<TracedEnd> = judged.iter().map(|one| traced_end(one, is_forwarded)).collect();
     let report = ConnectionReport {
         from: from.to_string(),
         to: to.to_string(),
@@ -80,9 +87,14 @@ fn connection(
     Ok(Outcome { text, yes: report.passes })
 }
 
-fn traced_end(judgement: &Judgement) -> TracedEnd {
+fn traced_end(judgement: &Judgement, is_forwarded: bool) -> TracedEnd {
+    let subject = match (is_forwarded, judgement.direction) {
+        (false, _) => judgement.subject.to_string(),
+        (true, Direction::Ingress) => format!("what {} forwards, by sender", judgement.node),
+        (true, Direction::Egress) => format!("what {} forwards, by destination", judgement.node),
+    };
     TracedEnd {
-        subject: judgement.subject.to_string(),
+        subject,
         node: judgement.node.clone(),
         direction: match judgement.direction {
             Direction::Ingress => hostfw_api::Direction::Ingress,
@@ -203,7 +215,11 @@ impl Case {
         } else {
             format!("{way} is not in force: no rule selects {} there", node.name)
         };
-        let mut steps = vec![step("in force?", in_force)];
+        let stage = match self.direction {
+            Direction::Ingress => "as it arrives, before any translation (node port, host port)",
+            Direction::Egress => "as it leaves, behind any translation",
+        };
+        let mut steps = vec![step("stage", stage.to_owned()), step("in force?", in_force)];
         let verdict = &judged.verdict;
         if verdict.verdict == 0 {
             return steps;

@@ -260,6 +260,7 @@ fn audit_report(audit: AuditState, denied: &Denied) -> said::AuditReport {
     let flow = |(key, denial): (&crate::denied::Key, &crate::denied::Denial)| said::DeniedFlow {
         direction: direction(key.direction),
         peer: key.peer,
+        forwarded_to: key.forwarded_to,
         protocol: key.protocol,
         port: key.port,
         reason: key.reason.name().into(),

@@ -22,6 +22,8 @@ pub(crate) struct Denied {
 pub(crate) struct Key {
     pub(crate) direction: Direction,
     pub(crate) peer: IpAddr,
+    /// Where a packet goes that is forwarded.
+    pub(crate) forwarded_to: Option<IpAddr>,
     pub(crate) protocol: u8,
     pub(crate) port: u16,
     pub(crate) reason: Reason,
@@ -80,10 +82,11 @@ impl Denied {
             Direction::Ingress
         };
         let flow = &record.flow;
+        let forwarded = record.forwarded != 0;
         let port = match (flow.protocol, direction) {
             (ICMP | ICMPV6, _) => u16::from(record.icmp_type),
-            (_, Direction::Ingress) => flow.local_port,
-            (_, Direction::Egress) => flow.remote_port,
+            (_, Direction::Egress) if !forwarded => flow.remote_port,
+            (_, Direction::Ingress | Direction::Egress) => flow.local_port,
         };
         let generation = self.generations.get(&record.generation);
         let rule = usize::try_from(record.rule)
@@ -92,6 +95,7 @@ impl Denied {
         let key = Key {
             direction,
             peer: IpAddr::from(flow.remote),
+            forwarded_to: forwarded.then(|| IpAddr::from(flow.local)),
             protocol: flow.protocol,
             port,
             reason,
@@ -180,6 +184,25 @@ mod tests {
     }
 
     #[test]
+    fn a_forwarded_flow_has_its_sender_and_its_destination() {
+        let mut denied = Denied::default();
+        let mut forwarded = record("198.51.100.7", 40_000, 443, Action::Drop, 5);
+        forwarded.forwarded = 1;
+        for direction in [Direction::Ingress, Direction::Egress] {
+            forwarded.direction = direction as u8;
+            denied.take(&forwarded);
+        }
+        let flows = denied.flows();
+        assert_eq!(flows.len(), 2, "as it arrives and as it leaves");
+        for (key, _) in flows {
+            assert_eq!(
+                (key.port, key.forwarded_to),
+                (443, Some(IpAddr::from(forwarded.flow.local)))
+            );
+        }
+    }
+
+    #[test]
     fn what_passes_is_no_denial_and_what_audits_is_told_apart() {
         let mut denied = Denied::default();
         denied.take(&record("198.51.100.7", 1, 22, Action::Pass, 5));
@@ -237,7 +260,8 @@ mod tests {
             reason: Reason::DefaultDeny as u8,
             tcp_flags: 2,
             icmp_type: 0,
-            zero: [0; 7],
+            forwarded: 0,
+            zero: [0; 6],
         }
     }
 }

@@ -194,6 +194,26 @@ impl<'a> Atlas<'a> {
         Ok(found)
     }
 
+    /// Judges a connection that a node forwards: by its sender, then by its
+    /// destination. What is translated on the way is judged twice, under each
+    /// pair of ends.
+    ///
+    /// # Errors
+    /// It cannot exist.
+    pub fn judge_forwarded(
+        &mut self,
+        node: &str,
+        from: &End,
+        to: &End,
+        what: What,
+    ) -> Result<[Judgement; 2], AtlasError> {
+        let subject = (End::Node(node.to_owned()), node.to_owned(), SubjectName::Forward);
+        Ok([
+            self.judge_at(subject.clone(), from, Direction::Ingress, what)?,
+            self.judge_at(subject, to, Direction::Egress, what)?,
+        ])
+    }
+
     /// The image of a node.
     ///
     /// # Errors
@@ -279,11 +299,17 @@ impl<'a> Atlas<'a> {
             (End::Entity(entity), None) => compiled.class_of(*entity),
             (End::Address(_) | End::Node(_) | End::Pod(..), None) => None,
         };
-        let (Some(peer_class), Some(number)) = (class, compiled.subject(&name)) else {
+        // Nobody's policy may be about what is forwarded; everybody else of the
+        // known world is a subject.
+        let number = compiled.subject(&name);
+        let (Some(peer_class), true) = (class, number.is_some() || name == SubjectName::Forward)
+        else {
             return Err(AtlasError::NoAddress(peer.clone()));
         };
         let (protocol, port) = what.towards(is_v4);
-        let in_force = image::in_force(image, image::subject(image, number, direction));
+        let is_judged = |number| image::in_force(image, image::subject(image, number, direction));
+        let subject_number = number.filter(|number| is_judged(*number));
+        let in_force = subject_number.is_some();
         let mut judgement = Judgement {
             subject,
             node,
@@ -294,8 +320,8 @@ impl<'a> Atlas<'a> {
             also_matching: Vec::new(),
             l7: Vec::new(),
         };
-        if in_force {
-            let question = Question { subject: number, direction, peer_class, protocol, port };
+        if let Some(subject) = subject_number {
+            let question = Question { subject, direction, peer_class, protocol, port };
             let verdict = image.find(question);
             let (answer, rule) = image::verdict(image, verdict);
             judgement.answer = answer;

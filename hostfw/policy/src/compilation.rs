@@ -14,7 +14,7 @@ use hostfw_datapath::{
 
 use crate::{
     compile::CompileError,
-    compiled::{Compiled, MatchingRules, Subject},
+    compiled::{Compiled, MatchingRules, Subject, SubjectName},
     conflict,
     encode::{
         Writer, protocols,
@@ -142,6 +142,7 @@ impl Compilation {
         for (profile, uses) in selected.profiles.iter().zip(uses) {
             compilation.write_profile(profile, uses)?;
         }
+        let forward = compiled.subject(&SubjectName::Forward).unwrap_or(image::HOST);
         let writer = &mut compilation.writer;
         let at_v4 = trie4::write(writer, &peers.v4)?;
         let at_v6 = trie6::write(writer, &peers.v6)?;
@@ -152,6 +153,7 @@ impl Compilation {
             (image::AT_V4, at_v4),
             (image::AT_V6, at_v6),
             (image::AT_PROTOCOLS, at_protocols),
+            (image::AT_FORWARD, forward),
             (image::AT_N_RULES, count(compiled.rules.len())),
             (image::AT_N_PORT_CLASSES, compilation.ports.n_classes),
         ] {

@@ -49,6 +49,8 @@ pub struct Subject {
 pub enum SubjectName {
     /// This host.
     Host,
+    /// What this host forwards for others; there where a policy is about it.
+    Forward,
     /// A pod of this node.
     Pod {
         /// Its namespace.

@@ -11,7 +11,7 @@ use crate::{
     file_name::FileName,
     network_policy,
     node::Dialect,
-    policy::Policy,
+    policy::{Policy, SCOPE, SCOPE_FORWARD, SCOPE_NODE, Spec, Subjects},
     text::{self, Node, Position},
 };
 
@@ -126,8 +126,40 @@ fn read_document(node: &Node, dialect: &Dialect, report: &mut Report<'_>, found:
         None => name,
     };
     let path = report.source().path.clone();
-    let (at, specs) = (node.at, read);
+    let at = node.at;
+    let specs = scoped(read, &annotations, at, report);
     found(Policy { kind, name, namespace, labels, annotations, path, at, specs }, report);
+}
+
+/// Gives the parts of a policy the scope that its annotation names.
+fn scoped(
+    mut specs: Vec<Spec>,
+    annotations: &BTreeMap<String, String>,
+    at: Position,
+    report: &mut Report<'_>,
+) -> Vec<Spec> {
+    let instead = format!("{SCOPE_FORWARD}, or no annotation for the node's own traffic");
+    match annotations.get(SCOPE).map(String::as_str) {
+        None | Some(SCOPE_NODE) => {}
+        Some(SCOPE_FORWARD) => {
+            for spec in &mut specs {
+                match &spec.subjects {
+                    Subjects::Nodes(selector) | Subjects::Forwarded(selector) => {
+                        spec.subjects = Subjects::Forwarded(selector.clone());
+                    }
+                    Subjects::Pods(_) => {
+                        let what = format!("pods forward nothing: {SCOPE} is for nodes");
+                        report.error(spec.at, "bad-scope", what, "nodeSelector");
+                    }
+                }
+            }
+        }
+        Some(written) => {
+            let what = format!("the annotation {SCOPE} names no scope: `{written}`");
+            report.error(at, "bad-scope", what, instead);
+        }
+    }
+    specs
 }
 
 fn is_list(kind: &str) -> bool {

@@ -10,7 +10,7 @@ use crate::{
     document::read_policies,
     l7::Proxy,
     node::Dialect,
-    policy::{Authentication, Peers, Policy, PolicyRule, Subjects},
+    policy::{Authentication, Peers, Policy, PolicyRule},
     ports::Services,
     terms::leaves,
 };
@@ -51,7 +51,7 @@ pub fn read_enforceable(sources: &[Source]) -> (Vec<Policy>, Vec<Complaint>) {
         let mut report = Report::new(source);
         for policy in policies.iter().filter(|policy| policy.path == source.path) {
             for spec in &policy.specs {
-                let for_nodes = matches!(spec.subjects, Subjects::Nodes(_));
+                let for_nodes = spec.subjects.are_of_nodes();
                 for rule in &spec.rules {
                     refuse(rule, for_nodes, &mut report);
                 }

@@ -65,7 +65,7 @@ fn part(spec: &Spec, world: &World, options: &Options) -> ExplainedPart {
 
 fn subjects(subjects: &Subjects, world: &World, options: &Options) -> String {
     let (kind, selector, known): (_, _, Vec<(String, bool)>) = match subjects {
-        Subjects::Nodes(selector) => {
+        Subjects::Nodes(selector) | Subjects::Forwarded(selector) => {
             let selects = |name: &String| {
                 let node = ThisNode { name: name.clone(), ..ThisNode::default() };
                 selector.selects(&own_labels(world, &node, options))
@@ -81,10 +81,14 @@ fn subjects(subjects: &Subjects, world: &World, options: &Options) -> String {
             ("pod", selector, known.collect())
         }
     };
+    let what = match subjects {
+        Subjects::Forwarded(_) => "It concerns what is forwarded by",
+        Subjects::Nodes(_) | Subjects::Pods(_) => "It concerns",
+    };
     let whom = if *selector == Selector::default() {
-        format!("It concerns every {kind}")
+        format!("{what} every {kind}")
     } else {
-        format!("It concerns {kind}s with {}", summary::selector_in_words(selector))
+        format!("{what} {kind}s with {}", summary::selector_in_words(selector))
     };
     if known.is_empty() {
         return format!("{whom}.");

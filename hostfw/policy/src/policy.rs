@@ -49,6 +49,14 @@ pub struct Spec {
     pub rules: Vec<PolicyRule>,
 }
 
+/// The annotation that says what a policy for nodes is about: [`SCOPE_NODE`], or
+/// [`SCOPE_FORWARD`].
+pub const SCOPE: &str = "hostfw.io/scope";
+/// The node's own traffic, as without the annotation.
+pub const SCOPE_NODE: &str = "node";
+/// What the node forwards for others.
+pub const SCOPE_FORWARD: &str = "forward";
+
 /// Who a part of a policy concerns. Nodes and pods never mix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subjects {
@@ -56,6 +64,18 @@ pub enum Subjects {
     Nodes(Selector),
     /// The pods with these labels, their namespace among them.
     Pods(Selector),
+    /// What the nodes with these labels forward for others.
+    Forwarded(Selector),
+}
+
+impl Subjects {
+    /// Whether nodes are selected, and not pods.
+    pub fn are_of_nodes(&self) -> bool {
+        match self {
+            Self::Nodes(_) | Self::Forwarded(_) => true,
+            Self::Pods(_) => false,
+        }
+    }
 }
 
 /// When rules are asked: the first tier that decides ends the search.

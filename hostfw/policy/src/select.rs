@@ -72,8 +72,14 @@ pub(crate) fn select<'p>(
         .iter()
         .flat_map(|policy| policy.specs.iter().map(move |spec| (policy, spec)))
         .collect();
-    let mut candidates = vec![host(&specs, world, node, options)];
+    let labels = identity::own_labels(world, node, options);
+    let mut candidates = vec![of_node(Kind::Host, &specs, &labels, options)];
     let mut subjects = vec![(SubjectName::Host, 0)];
+    let forward = of_node(Kind::Forward, &specs, &labels, options);
+    if !forward.specs.is_empty() {
+        candidates.push(forward);
+        subjects.push((SubjectName::Forward, 1));
+    }
     let mut finder = ProfileFinder::new(policies, &specs, options);
     if options.pods {
         pods(&mut finder, world, node, options, &mut candidates, &mut subjects);
@@ -118,25 +124,36 @@ pub(crate) fn select<'p>(
 
 /// Someone whom specs may select.
 struct Candidate {
-    is_host: bool,
+    kind: Kind,
     ports: Vec<ContainerPort>,
     /// The specs that do, ascending.
     specs: Vec<usize>,
 }
 
-fn host(
+/// What kind of a subject it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Host,
+    Forward,
+    Pod,
+}
+
+/// This host, or what it forwards.
+fn of_node(
+    kind: Kind,
     specs: &[(&Policy, &Spec)],
-    world: &World,
-    node: &ThisNode,
+    labels: &Labels,
     options: &Options,
 ) -> Candidate {
-    let labels = identity::own_labels(world, node, options);
-    let selects = |spec: &Spec| match &spec.subjects {
-        Subjects::Nodes(selector) => options.host_policies && selector.selects(&labels),
-        Subjects::Pods(_) => false,
+    let selects = |spec: &Spec| match (&spec.subjects, kind) {
+        (Subjects::Nodes(selector), Kind::Host)
+        | (Subjects::Forwarded(selector), Kind::Forward) => {
+            options.host_policies && selector.selects(labels)
+        }
+        _ => false,
     };
     let specs = specs.iter().enumerate().filter(|(_, (_, spec))| selects(spec));
-    Candidate { is_host: true, ports: Vec::new(), specs: specs.map(|(number, _)| number).collect() }
+    Candidate { kind, ports: Vec::new(), specs: specs.map(|(number, _)| number).collect() }
 }
 
 /// Finds the profile of a pod: that of any other one that the same specs select
@@ -157,7 +174,7 @@ impl ProfileFinder {
         let selectors =
             specs.iter().zip(0u32..).filter_map(|((_, spec), number)| match &spec.subjects {
                 Subjects::Pods(selector) => Some((selector.clone(), number)),
-                Subjects::Nodes(_) => None,
+                Subjects::Nodes(_) | Subjects::Forwarded(_) => None,
             });
         let index = SelectorIndex::new(selectors.collect());
         let policies = policies.iter().enumerate();
@@ -210,7 +227,7 @@ fn pods(
         let key = (specs, pod.ports.clone());
         let number = *finder.known.entry(key).or_insert_with_key(|(specs, ports)| {
             let (specs, ports) = (specs.clone(), ports.clone());
-            candidates.push(Candidate { is_host: false, ports, specs });
+            candidates.push(Candidate { kind: Kind::Pod, ports, specs });
             candidates.len() - 1
         });
         let (namespace, name) = (namespace.clone(), name.clone());
@@ -258,9 +275,10 @@ fn profile(
         Enforcement::Never => Force { in_force: false, default: Answer::DefaultAllow },
     };
     let [ingress, egress] = stances.map(force);
-    if candidate.is_host {
+    if candidate.kind == Kind::Host {
         rules.extend(for_host.clone());
-    } else if ingress.default == Answer::DefaultDeny
+    } else if candidate.kind == Kind::Pod
+        && ingress.default == Answer::DefaultDeny
         && (options.enforcement != Enforcement::Always || has_ingress_rule)
     {
         rules.extend(for_pods.clone());
@@ -291,11 +309,11 @@ fn statuses(
             name: policy.name.clone(),
             path: policy.path.clone(),
             line: policy.at.line,
-            selects_this_node: candidates.iter().any(|one| one.is_host && selects(one)),
+            selects_this_node: candidates.iter().any(|one| one.kind != Kind::Pod && selects(one)),
             n_pods: candidates
                 .iter()
                 .zip(&n_pods)
-                .filter(|(one, _)| !one.is_host && selects(one))
+                .filter(|(one, _)| one.kind == Kind::Pod && selects(one))
                 .map(|(_, n_pods)| n_pods)
                 .sum(),
         });

@@ -91,10 +91,12 @@ impl PolicySet {
                 }
                 lists.entry(list).or_default().push(format!("{{{}}}", fields.join(", ")));
             }
+            let scope = if flags % 3 == 1 { "forward" } else { "node" };
             let _infallible = write!(
                 text,
                 "---\napiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\n\
-                 metadata: {{name: p{number}}}\nspec:\n  nodeSelector: {{}}\n"
+                 metadata: {{name: p{number}, annotations: {{hostfw.io/scope: {scope}}}}}\n\
+                 spec:\n  nodeSelector: {{}}\n"
             );
             if flags % 5 == 0 {
                 text.push_str("  enableDefaultDeny: {ingress: false, egress: false}\n");

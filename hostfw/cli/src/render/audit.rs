@@ -50,9 +50,15 @@ fn table(flows: &[&DeniedFlow]) -> Table {
         [left("WAY"), right("PACKETS"), right("FIRST"), right("LAST"), left("PORT"), left("PEER")];
     let mut table = Table::new(0, columns);
     for flow in flows {
-        let way = match flow.direction {
-            Direction::Ingress => "in",
-            Direction::Egress => "out",
+        let way = match (flow.direction, flow.forwarded_to) {
+            (Direction::Ingress, None) => "in",
+            (Direction::Egress, None) => "out",
+            (Direction::Ingress, Some(_)) => "fwd in",
+            (Direction::Egress, Some(_)) => "fwd out",
+        };
+        let peer = match flow.forwarded_to {
+            None => flow.peer.to_string(),
+            Some(destination) => format!("{} to {destination}", flow.peer),
         };
         table.row([
             way.into(),
@@ -60,7 +66,7 @@ fn table(flows: &[&DeniedFlow]) -> Table {
             short_span(flow.first_seen_ago_s).into(),
             short_span(flow.last_seen_ago_s).into(),
             protocol_and_port(flow.protocol, flow.port).into(),
-            flow.peer.to_string().into(),
+            peer.into(),
         ]);
         let why = match &flow.rule {
             // The ordinary case needs no words: no rule allows it.

@@ -260,6 +260,7 @@ pub(crate) fn audit() -> AuditReport {
     let flow = DeniedFlow {
         direction: Direction::Ingress,
         peer: [192, 0, 2, 77].into(),
+        forwarded_to: None,
         protocol: 6,
         port: 10_250,
         reason: "default-deny".to_owned(),
@@ -276,6 +277,7 @@ pub(crate) fn audit() -> AuditReport {
             DeniedFlow {
                 direction: Direction::Egress,
                 peer: [0x2001, 0xdb8, 0xaaaa, 0xbbbb, 0xcccc, 0xdddd, 0xeeee, 0xffff].into(),
+                forwarded_to: None,
                 protocol: 58,
                 port: 128,
                 packets: 9_999_999,

@@ -1,11 +1,14 @@
 //! The programs: embedded object in, loaded programs out, bound to pinned maps.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, ArrayOfMaps, MapData},
-    programs::SchedClassifier,
+    programs::{ProgramError, SchedClassifier},
 };
 use hostfw_datapath::{Direction, control_word::SLOTS, packet::Layer};
 
@@ -127,10 +130,26 @@ pub(super) fn load(maps: &Path, capacity: Capacity, purpose: Purpose) -> Result<
     for direction in [Direction::Ingress, Direction::Egress] {
         for layer in layers.iter().copied() {
             let name = name(direction, layer);
-            program(&mut object, name)?.load().map_err(KernelError::program(name))?;
+            load_one(program(&mut object, name)?).map_err(KernelError::program(name))?;
         }
     }
     Ok(object)
+}
+
+/// The verifier gives up when a signal comes while it reads (EAGAIN, kernel
+/// 5.2); signals are nothing that a program is to blame for.
+const ATTEMPTS: usize = 5;
+
+/// Loads a program into the kernel.
+fn load_one(program: &mut SchedClassifier) -> Result<(), ProgramError> {
+    for _ in 1..ATTEMPTS {
+        match program.load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+    }
+    program.load()
 }
 
 /// Loads the empty program, once; benchmarks subtract what it costs.
@@ -138,7 +157,7 @@ pub(super) fn load_floor(object: &mut Ebpf) -> Result<&'static str, KernelError>
     const NAME: &str = "hostfw_floor";
     let floor = program(object, NAME)?;
     if floor.fd().is_err() {
-        floor.load().map_err(KernelError::program(NAME))?;
+        load_one(floor).map_err(KernelError::program(NAME))?;
     }
     Ok(NAME)
 }

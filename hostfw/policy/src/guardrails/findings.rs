@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     fqdn::NamePattern,
-    policy::{Action, Peers, Policy, PolicyRule, Spec, Subjects},
+    policy::{Action, Peers, Policy, PolicyRule, Spec},
     terms::leaves,
     text::Position,
 };
@@ -45,10 +45,7 @@ impl<'a> Findings<'a> {
         else {
             return false;
         };
-        let own = match spec.subjects {
-            Subjects::Nodes(_) => Subject::Nodes,
-            Subjects::Pods(_) => Subject::Pods,
-        };
+        let own = if spec.subjects.are_of_nodes() { Subject::Nodes } else { Subject::Pods };
         guardrail.only_for.is_none_or(|only| only == own)
             && !guardrail.exempt.contains(&policy.name)
     }

@@ -150,7 +150,7 @@ fn first_in_force(
     let labels = identity::own_labels(scene.world, scene.node, scene.options);
     let selects = |spec: &Spec| match &spec.subjects {
         Subjects::Nodes(selector) => selector.selects(&labels),
-        Subjects::Pods(_) => false,
+        Subjects::Pods(_) | Subjects::Forwarded(_) => false,
     };
     scene.policies.iter().enumerate().find_map(|(number, policy)| {
         let mut specs = policy.specs.iter();

@@ -11,7 +11,7 @@ use crate::{
     entity::Entity,
     identity::{Kind, Known},
     l7::L7Rules,
-    policy::{Peers, PolicyRule, Spec, Subjects},
+    policy::{Peers, PolicyRule, Spec},
     ports::{Entry, Services},
     service_ref::{ServiceTerm, WhichServices},
     terms::{cidrs, leaves, named},
@@ -129,9 +129,7 @@ fn ports(
     findings: &mut Findings,
 ) {
     let Services::Only(entries) = &rule.services else { return };
-    if names.is_empty()
-        || (matches!(spec.subjects, Subjects::Nodes(_)) && rule.direction == Direction::Ingress)
-    {
+    if names.is_empty() || (spec.subjects.are_of_nodes() && rule.direction == Direction::Ingress) {
         return;
     }
     for port in entries.iter().flat_map(|entry| &entry.named) {

@@ -33,7 +33,7 @@ pub(super) fn find(scene: &Scene<'_>, findings: &mut Findings) {
                 Subjects::Pods(selector) => {
                     selects_nothing(number, spec, selector, "pod", &labels.pods, scene, findings);
                 }
-                Subjects::Nodes(selector) => {
+                Subjects::Nodes(selector) | Subjects::Forwarded(selector) => {
                     selects_nothing(number, spec, selector, "node", &labels.nodes, scene, findings);
                 }
             }
@@ -135,9 +135,9 @@ fn deny_only(number: usize, spec: &Spec, scene: &Scene<'_>, findings: &mut Findi
         if !denies || spec.stance(direction) != Stance::DefaultDeny {
             continue;
         }
-        let for_nodes = matches!(spec.subjects, Subjects::Nodes(_));
+        let kind = std::mem::discriminant(&spec.subjects);
         let allows = |other: &Spec| {
-            matches!(other.subjects, Subjects::Nodes(_)) == for_nodes
+            std::mem::discriminant(&other.subjects) == kind
                 && other
                     .rules
                     .iter()

@@ -1,0 +1,215 @@
+//! What this host forwards for others, where a policy is about that (scope
+//! `forward`). A packet is judged as it arrives, before any translation of
+//! addresses, and again as it leaves, behind it; both must let it pass. Its
+//! sender is asked of the rules for ingress, its destination of those for
+//! egress, always with the destination port.
+//!
+//! Answers pass without a rule of their own. A TCP packet is one when its
+//! opposite is admitted and it opens nothing, so a connection needs no entry,
+//! whatever its age; other flows are kept as admitted.
+
+use crate::{
+    Address, FlowKey, Image, Packet, Reason, Tables, Verdict,
+    flow::{FORWARDED, Table},
+    icmp::{self, Kind},
+    image::{self, AT_FORWARD, HOST, LOCAL, NO_RULE, NOT_IN_FORCE},
+    judge::{
+        Case, Direction, Judged, addresses_only, allowed, audited, denied, pass, read, refuse,
+        unread,
+    },
+    parse::{self, Carried, Depth, Fragment, Network, TCP_ACK, TCP_SYN, Upper, protocol},
+    verdict::Answer,
+};
+
+/// True when what a packet is to this host leaves it to the policy about what
+/// is forwarded.
+#[inline(always)]
+pub fn concerns<I: Image>(direction: Direction, judged: &Judged, image: &I) -> bool {
+    let reason = judged.verdict.reason;
+    // Where ingress is not enforced, nobody looked whom a packet is for.
+    let unknown = matches!(reason, Reason::NotEnforced) && matches!(direction, Direction::Ingress);
+    (matches!(reason, Reason::Transit) || unknown) && image.word(AT_FORWARD) != HOST
+}
+
+/// Judges a packet that [`concerns`] names.
+#[inline(always)]
+pub fn judge<P: Packet, I: Image, T: Tables>(
+    direction: Direction,
+    packet: &P,
+    image: &I,
+    tables: &T,
+    audit: bool,
+) -> Judged {
+    audited(Case { image, tables, audit }.forwarded(direction, packet), audit)
+}
+
+impl<I: Image, T: Tables> Case<'_, I, T> {
+    #[inline(always)]
+    fn forwarded<P: Packet>(&self, direction: Direction, packet: &P) -> Judged {
+        let frame = parse::frame(packet);
+        let network = match frame.carried {
+            Carried::V4 => parse::v4(packet, frame.offset),
+            Carried::V6 => parse::v6(packet, frame.offset),
+            Carried::NotIp => return unread(pass(Reason::NotIp)),
+            Carried::Tagged => return unread(pass(Reason::Tagged)),
+            Carried::Cut => None,
+        };
+        // Nobody forwards it.
+        let Some(network) = network else { return unread(pass(Reason::NotEnforced)) };
+        let is_own = matches!(direction, Direction::Ingress)
+            && (network.destination.is_group() || self.is_for_host(&network));
+        let upper = match packet.upper(network.start(Depth::Packet)) {
+            Ok(upper) => upper,
+            Err(_) if is_own => return unread(pass(Reason::NotEnforced)),
+            Err(reason) => {
+                return addresses_only(network.destination, network.source, refuse(reason));
+            }
+        };
+        let key = FlowKey::received(&network, &upper);
+        let kind = icmp::kind(&upper);
+        let verdict = if is_own {
+            // It may be translated and forwarded; its answer leaves from here.
+            if upper.protocol != protocol::TCP && !matches!(upper.fragment, Fragment::Later) {
+                self.note_admitted(&key, &upper, kind);
+            }
+            pass(Reason::NotEnforced)
+        } else if matches!(upper.fragment, Fragment::Later) {
+            pass(Reason::Fragment)
+        } else {
+            match kind {
+                Kind::Neighbour | Kind::Essential => pass(Reason::Neighbour),
+                Kind::Error => self.forwarded_error(packet, &network, &upper),
+                Kind::Ordinary | Kind::EchoRequest | Kind::EchoReply | Kind::Forbidden => {
+                    // Under an address of ours: masqueraded, or an answer under
+                    // the address that its opener sent to.
+                    let is_translated = matches!(direction, Direction::Egress)
+                        && image::peer(self.image, &network.source) & LOCAL != 0;
+                    self.answer_forwarded(&network, &upper, &key, is_translated)
+                }
+            }
+        };
+        read(verdict, key, &upper)
+    }
+
+    #[inline(always)]
+    fn answer_forwarded(
+        &self,
+        network: &Network,
+        upper: &Upper,
+        key: &FlowKey,
+        is_translated: bool,
+    ) -> Verdict {
+        let Network { source, destination, .. } = network;
+        // Who is behind an address of ours was judged where he arrived.
+        let sender = if is_translated { None } else { Some(source) };
+        let (index, answer, rule) =
+            self.ask_forward(sender, destination, upper.protocol, upper.port);
+        let back = FlowKey::sent(network, upper);
+        if answer.allows() {
+            if upper.protocol != protocol::TCP && icmp::kind(upper) != Kind::EchoReply {
+                self.note(Table::Admitted, key, FORWARDED);
+            }
+            return allowed(index, answer, rule, upper);
+        }
+        if self.answers_forwarded(network, upper, &back, is_translated) {
+            return pass(Reason::Admitted);
+        }
+        denied(index, answer, rule)
+    }
+
+    /// True when a forwarded packet answers one that was admitted; `back` is
+    /// the flow as its opener sent it.
+    #[inline(always)]
+    fn answers_forwarded(
+        &self,
+        network: &Network,
+        upper: &Upper,
+        back: &FlowKey,
+        is_translated: bool,
+    ) -> bool {
+        if upper.protocol == protocol::TCP {
+            if upper.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN {
+                return false;
+            }
+        } else if !self.is_live(Table::Admitted, back) {
+            return false;
+        }
+        if is_translated {
+            // It was sent to an address of ours, and translated behind it.
+            return self.may_receive(back);
+        }
+        let port = if matches!(icmp::kind(upper), Kind::EchoReply) {
+            if network.v6 { 128 } else { 8 }
+        } else {
+            upper.source_port
+        };
+        self.admits_forwarded(&network.destination, &network.source, upper.protocol, port)
+    }
+
+    /// An ICMP error passes when it quotes a packet that policy admits, or the
+    /// answer to one.
+    #[inline(always)]
+    fn forwarded_error<P: Packet>(&self, packet: &P, network: &Network, upper: &Upper) -> Verdict {
+        let offset = upper.offset.wrapping_add(8);
+        let quoted = if offset >= parse::MAX_QUOTE_OFFSET {
+            None
+        } else if network.v6 {
+            parse::v6(packet, offset)
+        } else {
+            parse::v4(packet, offset)
+        };
+        let Some(quoted) = quoted else { return refuse(Reason::Malformed) };
+        let Ok(inner) = packet.upper(quoted.start(Depth::Quoted)) else {
+            return refuse(Reason::Malformed);
+        };
+        let Network { source, destination, .. } = &quoted;
+        if self.admits_forwarded(source, destination, inner.protocol, inner.port)
+            || self.admits_forwarded(destination, source, inner.protocol, inner.source_port)
+        {
+            pass(Reason::Related)
+        } else {
+            refuse(Reason::DefaultDeny)
+        }
+    }
+
+    #[inline(always)]
+    fn admits_forwarded(
+        &self,
+        source: &Address,
+        destination: &Address,
+        protocol: u8,
+        port: u16,
+    ) -> bool {
+        let (_, answer, _) = self.ask_forward(Some(source), destination, protocol, port);
+        answer.allows() || (self.audit && answer == Answer::DefaultDeny)
+    }
+
+    /// Asks both directions that are in force: verdict index, answer, deciding
+    /// rule of the first that denies, or of the last that was asked.
+    #[inline(always)]
+    fn ask_forward(
+        &self,
+        source: Option<&Address>,
+        destination: &Address,
+        protocol: u8,
+        port: u16,
+    ) -> (u32, Answer, u32) {
+        let mut said = (0, Answer::DefaultAllow, NO_RULE);
+        if let Some(source) = source {
+            let index = self.image.find_forward(Direction::Ingress, source, protocol, port);
+            if index != NOT_IN_FORCE {
+                let (answer, rule) = image::verdict(self.image, index);
+                said = (index, answer, rule);
+                if !answer.allows() {
+                    return said;
+                }
+            }
+        }
+        let index = self.image.find_forward(Direction::Egress, destination, protocol, port);
+        if index != NOT_IN_FORCE {
+            let (answer, rule) = image::verdict(self.image, index);
+            said = (index, answer, rule);
+        }
+        said
+    }
+}
