@@ -27,12 +27,16 @@ pub mod parse;
 pub mod report;
 
 #[cfg(any(test, feature = "model"))]
+pub mod blueprint;
+#[cfg(any(test, feature = "model"))]
 pub mod model;
 #[cfg(any(test, feature = "model"))]
 pub mod sketch;
 
 #[cfg(test)]
 mod judge_tests;
+#[cfg(test)]
+mod tests;
 
 pub use crate::{
     address::{Address, Be16, Be32},

@@ -30,7 +30,8 @@ pub enum Layer {
     Ip,
 }
 
-/// Offsets at or above this are never read: a header chain that long is refused.
+/// No header begins at or above this offset: a chain that long is refused. Bytes
+/// of a header that begins below it are read, 64 at most.
 pub const MAX_OFFSET: u32 = 960;
 
 /// A packet under judgement.
@@ -38,8 +39,8 @@ pub trait Packet {
     /// The facts beside the bytes.
     fn facts(&self) -> Facts;
 
-    /// A header at an offset in bytes (below [`MAX_OFFSET`]), or `None` when it
-    /// does not lie wholly inside the packet.
+    /// A piece of a header at an offset in bytes (it ends at most 64 behind
+    /// [`MAX_OFFSET`]), or `None` when it does not lie wholly inside the packet.
     fn read<H: FromBytes + Copy>(&self, offset: u32) -> Option<H>;
 
     /// What follows the IP header. The kernel overrides this by a function of

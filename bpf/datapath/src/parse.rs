@@ -22,12 +22,12 @@ pub mod protocol {
     /// Stream Control Transmission Protocol.
     pub const SCTP: u8 = 132;
 
-    pub(super) const HOP_BY_HOP: u8 = 0;
-    pub(super) const ROUTING: u8 = 43;
-    pub(super) const FRAGMENT: u8 = 44;
-    pub(super) const AUTHENTICATION: u8 = 51;
-    pub(super) const NO_NEXT: u8 = 59;
-    pub(super) const DESTINATION: u8 = 60;
+    pub(crate) const HOP_BY_HOP: u8 = 0;
+    pub(crate) const ROUTING: u8 = 43;
+    pub(crate) const FRAGMENT: u8 = 44;
+    pub(crate) const AUTHENTICATION: u8 = 51;
+    pub(crate) const NO_NEXT: u8 = 59;
+    pub(crate) const DESTINATION: u8 = 60;
 }
 
 /// TCP flag bits as they stand in byte 13 of the header.

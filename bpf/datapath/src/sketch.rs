@@ -49,18 +49,17 @@ pub enum Content {
 }
 
 impl Content {
-    fn protocol(self, v6: bool) -> u8 {
+    pub(crate) fn protocol(self, v6: bool) -> u8 {
         match self {
             Self::Tcp { .. } => protocol::TCP,
             Self::Udp { .. } => protocol::UDP,
             Self::Sctp { .. } => protocol::SCTP,
-            Self::Icmp { .. } if v6 => protocol::ICMPV6,
-            Self::Icmp { .. } => protocol::ICMP,
+            Self::Icmp { .. } => icmp(v6),
             Self::Other { protocol } => protocol,
         }
     }
 
-    fn bytes(self) -> Vec<u8> {
+    pub(crate) fn bytes(self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let ports = |bytes: &mut Vec<u8>, from: u16, to: u16| {
             bytes.extend(from.to_be_bytes());
@@ -88,6 +87,11 @@ impl Content {
         }
         bytes
     }
+}
+
+/// The number of ICMP in a family.
+pub(crate) const fn icmp(v6: bool) -> u8 {
+    if v6 { protocol::ICMPV6 } else { protocol::ICMP }
 }
 
 /// An IP packet. Both addresses must be of one family; otherwise the packet is
