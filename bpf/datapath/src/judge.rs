@@ -114,7 +114,6 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         }
         let upper = match packet.upper(network.start(Depth::Packet)) {
             Ok(upper) => upper,
-            Err(_) if group => return unread(pass(Reason::Group)),
             Err(reason) => {
                 return addresses_only(network.destination, network.source, refuse(reason));
             }
@@ -278,9 +277,11 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         }
         let quoted =
             if network.v6 { parse::v6(packet, offset)? } else { parse::v4(packet, offset)? };
-        if quoted.source != network.destination {
+        // What stands behind the error's own end is padding.
+        if quoted.source != network.destination || quoted.after > network.end {
             return None;
         }
+        let quoted = Network { end: quoted.end.min(network.end), ..quoted };
         let Ok(inner) = packet.upper(quoted.start(Depth::Quoted)) else { return None };
         if matches!(inner.fragment, Fragment::Later) {
             return None;

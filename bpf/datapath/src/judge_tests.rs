@@ -5,10 +5,11 @@
 #![expect(clippy::as_conversions, reason = "small numbers of a hand-made image")]
 
 use core::net::IpAddr;
-use std::{collections::BTreeMap, vec, vec::Vec};
+use std::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
 
 use crate::{
     ABI_VERSION, Action, Address, Direction, Facts, FlowKey, Reason, Verdict,
+    blueprint::{Blueprint, Payload, Upper, V4},
     flow::{FlowEntry, Table},
     image::*,
     judge,
@@ -36,7 +37,7 @@ const ACK: u8 = 0x10;
 /// Rules: friends may reach TCP 22, UDP 53 and send echo requests (rules 0 to
 /// 2), foes are denied TCP 22 (rule 3), the host may reach friends on TCP 80
 /// (rule 4). Everything else is denied by default where it is in force.
-fn picture(ingress: bool, egress: bool) -> Vec<u32> {
+pub(crate) fn picture(ingress: bool, egress: bool) -> Vec<u32> {
     let mut words = vec![0u32; HEADER_WORDS as usize];
     let place = |words: &mut Vec<u32>, node: Vec<u32>| {
         let at = words.len() as u32;
@@ -167,9 +168,7 @@ impl Host {
     /// An ICMP error from a router about a packet that this host sent.
     #[track_caller]
     fn hears_of(&self, kind: u8, to: &str, quoted: Content, expect: (Action, Reason)) {
-        let mut frame =
-            sketch::ethernet(ip(ROUTER), ip(OWN), Content::Icmp { kind, code: 0, id: 0 });
-        frame.extend(sketch::ip(ip(OWN), ip(to), quoted));
+        let frame = error(kind, OWN, to, quoted);
         let verdict = self.verdict(Direction::Ingress, &frame, Layer::Ethernet, false);
         assert_eq!((verdict.action, verdict.reason), expect, "error {kind} about {quoted:?}");
     }
@@ -177,6 +176,18 @@ impl Host {
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("a test address")
+}
+
+/// A router's message to this host about a packet from one to another.
+fn error(kind: u8, from: &str, to: &str, quoted: Content) -> Vec<u8> {
+    let plain = |from: &str, to: &str, upper| {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (ip(from), ip(to)) else {
+            unreachable!("IPv4 addresses")
+        };
+        Payload::V4(V4::plain(source, destination, upper))
+    };
+    let quoted = plain(from, to, Upper::Plain(quoted));
+    Blueprint::frame(plain(ROUTER, OWN, Upper::Error(kind, Box::new(quoted)))).bytes()
 }
 
 fn own_beside(peer: &str) -> IpAddr {
@@ -329,9 +340,7 @@ fn an_error_about_a_live_flow_passes_from_any_router() {
 fn an_error_that_quotes_a_packet_of_somebody_else_is_refused() {
     let host = Host::new(true, false);
     host.sends(STRANGER, tcp(50_000, 443, SYN), OPEN);
-    let mut frame =
-        sketch::ethernet(ip(ROUTER), ip(OWN), Content::Icmp { kind: 11, code: 0, id: 0 });
-    frame.extend(sketch::ip(ip("10.0.0.2"), ip(STRANGER), tcp(50_000, 443, SYN)));
+    let frame = error(11, "10.0.0.2", STRANGER, tcp(50_000, 443, SYN));
     let verdict = host.verdict(Direction::Ingress, &frame, Layer::Ethernet, false);
     assert_eq!(verdict.reason, Reason::DefaultDeny);
 }

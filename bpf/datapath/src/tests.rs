@@ -2,5 +2,6 @@
 //! is made of, it reads as what it is, and no piece of it fares better than the
 //! whole.
 
+mod cutting;
 mod drawn;
 mod reading;
