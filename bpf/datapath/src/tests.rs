@@ -4,4 +4,5 @@
 
 mod cutting;
 mod drawn;
+mod lookups;
 mod reading;
