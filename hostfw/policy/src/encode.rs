@@ -6,6 +6,9 @@ pub(crate) mod tree;
 pub(crate) mod trie4;
 pub(crate) mod trie6;
 
+#[cfg(test)]
+mod drawn;
+
 use hostfw_datapath::image;
 use rustc_hash::FxHashMap;
 

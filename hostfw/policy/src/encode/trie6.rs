@@ -150,3 +150,79 @@ fn words(prefix: u128, position: u32) -> [u32; 4] {
 fn index(word: u32) -> usize {
     usize::try_from(word).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use hostfw_datapath::image::{AT_V6, walk_v6};
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::encode::drawn;
+
+    const NET: u128 = 0x2001_0db8 << 96;
+
+    /// An address where segments begin: mostly close together, apart by one
+    /// digit, or at the edge of a prefix.
+    fn edge() -> impl Strategy<Value = u128> {
+        let digit = || (0..32u32, 0..16u128).prop_map(|(at, digit)| digit << (124 - at * 4));
+        prop_oneof![
+            1 => any::<u128>(),
+            3 => (digit(), digit()).prop_map(|(one, other)| NET ^ one ^ other),
+            2 => (0..0x40u128).prop_map(|at| NET + 0xfff0 + at),
+            2 => (any::<u128>(), 0..=128u32).prop_map(|(bits, length)| {
+                NET | bits & !u128::MAX.checked_shr(length).unwrap_or(0) & (u128::MAX >> 32)
+            }),
+            1 => proptest::sample::select(&[0u128, 1, 15, 16, 1 << 64, u128::MAX - 1, u128::MAX][..]),
+        ]
+    }
+
+    fn look_up(writer: &mut Writer, root: u32, address: u128) -> u32 {
+        writer.set(AT_V6, root);
+        walk_v6(&writer.all(), &Address::from(std::net::Ipv6Addr::from(address)))
+    }
+
+    /// An address, its neighbours, and all that differ from it in one digit.
+    fn around(address: u128) -> impl Iterator<Item = u128> {
+        let digits = (0..32).flat_map(|at| (0..16u128).map(move |digit| digit << (at * 4)));
+        [address.wrapping_sub(1), address.wrapping_add(1)]
+            .into_iter()
+            .chain(digits.map(move |digit| address ^ digit))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_address_that_is_beside_an_edge_has_its_word(segments in drawn::segments(edge())) {
+            let mut writer = Writer::new();
+            let root = write(&mut writer, &segments).expect("a small trie");
+            for address in segments.iter().flat_map(|(edge, _)| around(*edge)) {
+                let found = look_up(&mut writer, root, address);
+                prop_assert_eq!(found, drawn::word_at(&segments, address), "{:#x}", address);
+            }
+        }
+
+        #[test]
+        fn giving_one_address_after_the_other_a_word_equals_building_anew(
+            segments in drawn::segments(edge()), changes in vec((edge(), drawn::word()), 1..30),
+        ) {
+            let mut writer = Writer::new();
+            let mut root = write(&mut writer, &segments).expect("a small trie");
+            let mut now = BTreeMap::new();
+            for (address, word) in changes {
+                root = with(&mut writer, root, address, word).expect("a small trie");
+                now.insert(address, word);
+                prop_assert_eq!(look_up(&mut writer, root, address), word);
+            }
+            let anew = drawn::changed(&segments, &now, |address| address.checked_add(1));
+            let other = write(&mut writer, &anew).expect("a small trie");
+            for address in anew.iter().flat_map(|(edge, _)| around(*edge)) {
+                let found = look_up(&mut writer, root, address);
+                prop_assert_eq!(found, look_up(&mut writer, other, address), "{:#x}", address);
+                prop_assert_eq!(found, drawn::word_at(&anew, address), "{:#x}", address);
+            }
+        }
+    }
+}
