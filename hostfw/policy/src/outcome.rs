@@ -107,3 +107,91 @@ const fn number(proxy: Proxy) -> u32 {
         Proxy::Listener => 5,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, option, prelude::*, sample::select};
+
+    use super::*;
+    use crate::{l7::L7Rules, text::Position};
+
+    const PROXIES: [Proxy; 5] =
+        [Proxy::Http, Proxy::Tls, Proxy::Dns, Proxy::Generic, Proxy::Listener];
+
+    /// What is drawn of a part: tier, priority, action and proxy.
+    type Drawn = (Option<Tier>, u32, Action, Option<Proxy>);
+
+    fn drawn() -> impl Strategy<Value = Drawn> {
+        (
+            option::of(select(&[Tier::Admin, Tier::Normal, Tier::Baseline][..])),
+            0..3u32,
+            select(&[Action::Deny, Action::Allow, Action::Allow, Action::Pass][..]),
+            option::of(select(&PROXIES[..])),
+        )
+    }
+
+    fn l7(proxy: Proxy) -> L7 {
+        L7 {
+            at: Position::WHOLE_FILE,
+            proxy,
+            rules: L7Rules::Nothing,
+            server_names: Vec::new(),
+            terminates_tls: false,
+            listener: None,
+        }
+    }
+
+    /// Rules 21, 25 and 26 as they are written down: tier by tier, the smallest
+    /// priority, of it the strongest action.
+    fn expected(parts: &[(u32, Drawn)], default: Answer) -> (Answer, u32, u32) {
+        for tier in [Some(Tier::Admin), Some(Tier::Normal), Some(Tier::Baseline), None] {
+            let here: Vec<_> = parts.iter().filter(|(_, part)| part.0 == tier).collect();
+            let Some(priority) = here.iter().map(|(_, part)| part.1).min() else { continue };
+            let asked = |action| {
+                let deciding =
+                    here.iter().filter(move |(_, it)| (it.1, it.2) == (priority, action));
+                deciding.map(|(rule, part)| (*rule, part.3))
+            };
+            if let Some((rule, _)) = asked(Action::Deny).min_by_key(|(rule, _)| *rule) {
+                return (Answer::Deny, 0, rule);
+            }
+            for (number, proxy) in (1..).zip(PROXIES) {
+                let wants = asked(Action::Allow).filter(|(_, wanted)| *wanted == Some(proxy));
+                if let Some(rule) = wants.map(|(rule, _)| rule).min() {
+                    return (Answer::Redirect, number, rule);
+                }
+            }
+            if let Some((rule, _)) = asked(Action::Allow).min_by_key(|(rule, _)| *rule) {
+                return (Answer::Allow, 0, rule);
+            }
+        }
+        (default, 0, NO_RULE)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn parts_come_to_what_the_rules_say_in_whatever_order_they_are_added(
+            parts in vec((0..20u32, drawn()), 0..8), cut in 0..8usize, deny: bool,
+        ) {
+            let default = if deny { Answer::DefaultDeny } else { Answer::DefaultAllow };
+            let l7s = PROXIES.map(l7);
+            let outcomes: Vec<Outcome> = parts
+                .iter()
+                .map(|(rule, (tier, priority, action, proxy))| {
+                    let l7 = proxy.and_then(|proxy| l7s.iter().find(|l7| l7.proxy == proxy));
+                    Outcome::of(&Part { rule: *rule, tier: *tier, priority: *priority, action: *action, l7 })
+                })
+                .collect();
+            let all = |outcomes: &[Outcome]| {
+                outcomes.iter().fold(Outcome::default(), |sum, one| sum.with(*one))
+            };
+            let (left, right) = outcomes.split_at(cut.min(outcomes.len()));
+            let expected = expected(&parts, default);
+            prop_assert_eq!(all(&outcomes).decide(default), expected);
+            prop_assert_eq!(all(left).with(all(right)).decide(default), expected);
+            prop_assert_eq!(all(right).with(all(left)).decide(default), expected);
+        }
+    }
+}

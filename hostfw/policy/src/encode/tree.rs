@@ -193,3 +193,211 @@ fn answer_word(answer: Answer) -> u32 {
         Answer::Redirect => 5,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use hostfw_datapath::{
+        Direction, Image,
+        image::{AT_PROTOCOLS, AT_SUBJECTS, AT_VERDICTS, HOST, IN_FORCE, Question, verdict},
+    };
+    use proptest::{collection::vec, prelude::*, sample::Index};
+
+    use super::*;
+    use crate::{
+        encode::protocols,
+        policy::{Action, Tier},
+        ports::TCP,
+        services::PortClasses,
+    };
+
+    /// Rule, and the port classes that it is about; all of them without.
+    type Term = (u32, Option<BTreeSet<u32>>);
+    /// The terms of a row.
+    type Row = Vec<Term>;
+
+    const N_RULES: u32 = 6;
+
+    /// Every third rule denies.
+    fn action(rule: u32) -> Action {
+        if rule % 3 == 2 { Action::Deny } else { Action::Allow }
+    }
+
+    fn row(n_classes: u32) -> impl Strategy<Value = Row> {
+        let classes = prop_oneof![
+            1 => Just(None),
+            4 => proptest::collection::btree_set(0..n_classes, 1..12).prop_map(Some),
+        ];
+        vec((0..N_RULES, classes), 0..4)
+    }
+
+    /// What a cell says, by going through its terms: a deny rule beats allow
+    /// rules, and of equal ones the first is named.
+    fn expected(row: &Row, class: u32) -> (Answer, u32) {
+        let rules = row
+            .iter()
+            .filter(|(_, classes)| classes.as_ref().is_none_or(|it| it.contains(&class)))
+            .map(|(rule, _)| *rule);
+        let first = |wanted| rules.clone().filter(|rule| action(*rule) == wanted).min();
+        match (first(Action::Deny), first(Action::Allow)) {
+            (Some(rule), _) => (Answer::Deny, rule),
+            (None, Some(rule)) => (Answer::Allow, rule),
+            (None, None) => (Answer::DefaultDeny, NO_RULE),
+        }
+    }
+
+    struct Encoded {
+        writer: Writer,
+        table: Rows,
+        sets: RuleSets,
+        verdicts: Verdicts,
+        n_classes: u32,
+    }
+
+    impl Encoded {
+        fn new(n_classes: u32) -> Self {
+            let parts: Vec<Part<'_>> = (0..N_RULES)
+                .map(|rule| Part {
+                    rule,
+                    tier: Some(Tier::Normal),
+                    priority: 0,
+                    action: action(rule),
+                    l7: None,
+                })
+                .collect();
+            let table = Rows::new(n_classes).expect("few classes");
+            let verdicts = Verdicts::new(&parts);
+            let sets = RuleSets::default();
+            Self { writer: Writer::new(), table, sets, verdicts, n_classes }
+        }
+
+        fn row(&mut self, row: &Row) -> RowId {
+            row.iter().fold(self.table.empty(), |known, (rule, classes)| {
+                let classes: Option<Vec<u32>> =
+                    classes.as_ref().map(|classes| classes.iter().copied().collect());
+                self.table
+                    .with(&mut self.sets, known, *rule, classes.as_deref())
+                    .expect("a small row")
+            })
+        }
+
+        fn tree(&mut self) -> Tree<'_> {
+            Tree {
+                writer: &mut self.writer,
+                table: &self.table,
+                sets: &self.sets,
+                verdicts: &mut self.verdicts,
+                default: Answer::DefaultDeny,
+            }
+        }
+
+        /// Completes the image: a port is its own class.
+        fn finish(&mut self, root: u32, levels: u32) {
+            let starts = (0..u16::try_from(self.n_classes).expect("few")).map(|at| (at, at.into()));
+            let mut classes = PortClasses::default();
+            classes.ports.insert(TCP, starts.collect());
+            let protocols = protocols::write(&mut self.writer, &classes).expect("a small table");
+            let verdicts = self.verdicts.write(&mut self.writer).expect("a small table");
+            let subject = [IN_FORCE, root, levels, self.table.levels()];
+            let subject = self.writer.append(&subject).expect("a small table");
+            self.writer.set(AT_PROTOCOLS, protocols);
+            self.writer.set(AT_VERDICTS, verdicts);
+            self.writer.set(AT_SUBJECTS, subject);
+        }
+
+        /// Goes through every peer class with every port class.
+        fn check(&self, rows: &[Row]) -> Result<(), TestCaseError> {
+            let image = self.writer.all();
+            let direction = Direction::Ingress;
+            for (peer_class, row) in (0u32..).zip(rows) {
+                for class in 0..self.n_classes {
+                    let port = u16::try_from(class).expect("few");
+                    let index = image.find(Question {
+                        subject: HOST,
+                        direction,
+                        peer_class,
+                        protocol: TCP,
+                        port,
+                    });
+                    let found = verdict(&image, index);
+                    prop_assert_eq!(found, expected(row, class), "{} x {}", peer_class, class);
+                }
+            }
+            Ok(())
+        }
+    }
+
+    /// Port classes, different rows, and how many peer classes have them.
+    fn shape() -> impl Strategy<Value = (u32, Vec<Row>, Vec<Index>)> {
+        let n_classes = prop_oneof![Just(1u32), 1..40u32, Just(16), Just(17), 250..300u32];
+        n_classes.prop_flat_map(|n_classes| {
+            let n_peers = prop_oneof![3 => 1..20usize, 1 => 255..259usize, 1 => 500..600usize];
+            (
+                Just(n_classes),
+                vec(row(n_classes), 1..8),
+                n_peers.prop_flat_map(|n| vec(any::<Index>(), n)),
+            )
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_peer_class_and_port_class_meet_in_their_verdict(
+            (n_classes, kinds, peers) in shape(),
+        ) {
+            let mut encoded = Encoded::new(n_classes);
+            let rows: Vec<Row> = peers.iter().map(|peer| peer.get(&kinds).clone()).collect();
+            let ids: Vec<RowId> = rows.iter().map(|row| encoded.row(row)).collect();
+            let (root, levels) = encoded.tree().rows(&ids).expect("a small tree");
+            encoded.finish(root, levels);
+            encoded.check(&rows)?;
+            // A class that is still to come is one that nothing names.
+            let room = 256u32.pow(levels);
+            let coming = u32::try_from(rows.len()).expect("few");
+            for peer_class in [coming, coming + 1, room - 1].into_iter().filter(|it| (coming..room).contains(it)) {
+                let question =
+                    Question { subject: HOST, direction: Direction::Ingress, peer_class, protocol: TCP, port: 0 };
+                let image = encoded.writer.all();
+                prop_assert_eq!(verdict(&image, image.find(question)), (Answer::DefaultDeny, NO_RULE));
+            }
+        }
+
+        #[test]
+        fn giving_one_class_after_the_other_its_row_equals_building_anew(
+            (n_classes, kinds, peers) in shape(), changes in vec((any::<Index>(), any::<Index>()), 1..12),
+        ) {
+            let mut encoded = Encoded::new(n_classes);
+            let mut rows: Vec<Row> = peers.iter().map(|peer| peer.get(&kinds).clone()).collect();
+            let mut ids: Vec<RowId> = rows.iter().map(|row| encoded.row(row)).collect();
+            let (mut root, levels) = encoded.tree().rows(&ids).expect("a small tree");
+            for (at, kind) in changes {
+                let (at, kind) = (at.index(rows.len()), kind.get(&kinds));
+                let row = encoded.row(kind);
+                let class = u32::try_from(at).expect("few");
+                root = encoded.tree().with_row(root, levels, class, row).expect("a small tree");
+                rows[at] = kind.clone();
+                ids[at] = row;
+            }
+            encoded.finish(root, levels);
+            encoded.check(&rows)?;
+            // Equal nodes stand at one place, so equal trees have one root.
+            let anew = encoded.tree().rows(&ids).expect("a small tree");
+            prop_assert_eq!((root, levels), anew);
+        }
+
+        #[test]
+        fn the_row_of_two_sets_of_rules_is_that_of_all_of_them(
+            (n_classes, kinds, _) in shape(), other in any::<Index>(),
+        ) {
+            let mut encoded = Encoded::new(n_classes);
+            let (one, other) = (kinds[0].clone(), other.get(&kinds).clone());
+            let (left, right) = (encoded.row(&one), encoded.row(&other));
+            let both = encoded.row(&[one, other].concat());
+            let Encoded { table, sets, .. } = &mut encoded;
+            prop_assert_eq!(table.union(sets, left, right).expect("a small row"), both);
+        }
+    }
+}
