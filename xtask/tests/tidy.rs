@@ -60,7 +60,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         &["hostfw-datapath", "hostfw-policy"],
         &["anyhow", "flate2", "ipnet", "serde", "serde_json"],
     ),
-    ("hostfw-fuzz", &["hostfw-policy"], &[]),
+    ("hostfw-fuzz", &["hostfw-datapath", "hostfw-policy"], &[]),
     (
         "hostfw-parity",
         &["hostfw-datapath", "hostfw-policy", "hostfw-daemon"],

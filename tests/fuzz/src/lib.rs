@@ -2,6 +2,10 @@
 //! does anything but answer. The replay test feeds them the corpus and its
 //! mutations; `README.md` says how a coverage-guided fuzzer does.
 
+mod packets;
+
+pub use crate::packets::{IMAGES, Setting, fate, packets};
+
 use hostfw_policy::{
     Complaint, Dialect, Options, Severity, Source, ThisNode, World, cases, compile, guardrails,
     lint, read_enforceable, read_policies, read_world,

@@ -1,7 +1,11 @@
 //! The corpus and many thousand mutations of it, the same at every run: bytes
 //! exchanged, lines moved, cut, doubled, and spliced from one file into another.
 
+mod lot;
+
 use std::{fs, path::Path};
+
+use crate::lot::Lot;
 
 /// Mutations of each corpus.
 const N_MUTATIONS: u32 = 30_000;
@@ -38,26 +42,13 @@ fn replay(target: &str, run: fn(&[u8])) {
     for bytes in &corpus {
         run(bytes);
     }
-    let mut lot = Lot(0x9e37_79b9_7f4a_7c15);
+    let mut lot = Lot::default();
     for _ in 0..N_MUTATIONS {
         let mut bytes = corpus[lot.below(corpus.len())].clone();
         for _ in 0..=lot.below(4) {
             mutate(&mut bytes, &corpus, &mut lot);
         }
         run(&bytes);
-    }
-}
-
-/// Pseudo-random numbers, the same at every run (xorshift64*).
-struct Lot(u64);
-
-impl Lot {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
-        usize::try_from(number).expect("31 bits") % end.max(1)
     }
 }
 
