@@ -1,5 +1,5 @@
 //! The one door to everything that is done with this repository: set-up, the
-//! kernel object, tests, demo and benchmarks.
+//! kernel object, tests, mutants, demo and benchmarks.
 //!
 //! Each verb is a module that says what it runs before it runs it. Nothing here
 //! knows what hostfw does; it knows which programs to call in which order.
@@ -13,6 +13,7 @@ mod bench;
 mod bpf;
 mod demo;
 mod deny;
+mod mutants;
 mod run;
 mod setup;
 mod test;
@@ -49,6 +50,12 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Change the verdict logic bit by bit and see whether a test notices.
+    Mutants {
+        /// Passed on to cargo-mutants, such as `--file judge.rs`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Check licences, sources and duplicate versions of the dependencies.
     Deny,
 }
@@ -60,6 +67,7 @@ fn main() -> ExitCode {
         Verb::Test => test::run(),
         Verb::Demo => demo::run(),
         Verb::Bench { arguments } => bench::run(&arguments),
+        Verb::Mutants { arguments } => mutants::run(&arguments),
         Verb::Deny => deny::run(),
     };
     match done {

@@ -4,6 +4,8 @@
 
 #![expect(clippy::as_conversions, reason = "small numbers of a hand-made image")]
 
+mod state;
+
 use core::net::IpAddr;
 use std::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
 
