@@ -27,7 +27,10 @@ pub(crate) fn render(report: &DiffReport, page: &Page) -> String {
             } else {
                 format!("{} on {}", change.subject, change.node)
             };
-            text.push_str(&heading(&title, page));
+            // The empty line above a heading divides it from what it follows.
+            let heading = heading(&title, page);
+            let above = if text.is_empty() { heading.strip_prefix('\n') } else { None };
+            text.push_str(above.unwrap_or(&heading));
             last = Some(whose);
         }
         text.push_str(&one(change, page));
@@ -70,5 +73,39 @@ fn rule(rule: Option<&TracedRule>) -> String {
             format!("{} ({} {})", rule.summary, rule.policy, place(&rule.path, rule.line))
         }
         None => "no rule".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::render::fixture::{differing, fits};
+
+    #[test]
+    fn subjects_have_an_empty_line_between_them_and_none_above() {
+        let text = render(&differing(), &Page::PLAIN);
+        expect![[r#"
+            cp-1
+            + opens ingress from 192.0.2.0/24: TCP 22
+                before: no rule
+                after:  allow from 192.0.2.0/24: TCP 22 (host-all
+                  policies.d/host-all.yaml:11)
+
+            shop/web-0 on worker-1
+            - closes egress to a, b, c, d, e, f and 1 more: UDP 53
+                before: allow from 192.0.2.0/24: TCP 22 (host-all
+                  policies.d/host-all.yaml:11)
+                after:  no rule
+        "#]]
+        .assert_eq(&text);
+        fits(&text);
+    }
+
+    #[test]
+    fn no_difference_is_said_in_a_sentence() {
+        let text = render(&DiffReport { changes: Vec::new() }, &Page::PLAIN);
+        assert_eq!(text, "Nothing changes: every packet has the fate that it had.\n");
     }
 }

@@ -326,15 +326,43 @@ pub(crate) fn checked() -> CheckReport {
     }
 }
 
-pub(crate) fn traced() -> TraceReport {
-    let rule = TracedRule {
+pub(crate) fn differing() -> DiffReport {
+    let opened = DiffChange {
+        node: "cp-1".to_owned(),
+        subject: "cp-1".to_owned(),
+        direction: Direction::Ingress,
+        change: DiffKind::Opened,
+        peers: vec!["192.0.2.0/24".to_owned()],
+        services: vec!["TCP 22".to_owned()],
+        before: None,
+        after: Some(traced_rule()),
+    };
+    let closed = DiffChange {
+        node: "worker-1".to_owned(),
+        subject: "shop/web-0".to_owned(),
+        direction: Direction::Egress,
+        change: DiffKind::Closed,
+        peers: ["a", "b", "c", "d", "e", "f", "g"].map(str::to_owned).to_vec(),
+        services: vec!["UDP 53".to_owned()],
+        before: Some(traced_rule()),
+        after: None,
+    };
+    DiffReport { changes: vec![opened, closed] }
+}
+
+fn traced_rule() -> TracedRule {
+    TracedRule {
         id: 0,
         policy: "host-all".to_owned(),
         path: "policies.d/host-all.yaml".to_owned(),
         line: 11,
         kind: RuleKind::Allow,
         summary: "allow from 192.0.2.0/24: TCP 22".to_owned(),
-    };
+    }
+}
+
+pub(crate) fn traced() -> TraceReport {
+    let rule = traced_rule();
     let step = |question: &str, answer: &str| TraceStep {
         question: question.to_owned(),
         answer: answer.to_owned(),
