@@ -80,6 +80,14 @@ pub enum AtlasError {
     /// There is nobody of this name.
     #[error("`{0}` is no address, no node, no NAMESPACE/POD of the world and no entity")]
     Unknown(String),
+    /// A part of a list of labels that is none.
+    #[error("`{part}` in `{list}` is no label: write KEY=VALUE,...")]
+    NoLabel {
+        /// The part.
+        part: String,
+        /// All that was written.
+        list: String,
+    },
     /// An end has no address, and so no peer can be told by it.
     #[error("{0} has no known address")]
     NoAddress(End),
@@ -114,7 +122,7 @@ impl End {
     /// them.
     ///
     /// # Errors
-    /// Nobody is meant.
+    /// Nobody is meant, or what looks like labels is none.
     pub fn read(text: &str, world: &World, this: &ThisNode) -> Result<Self, AtlasError> {
         let unknown = || AtlasError::Unknown(text.to_owned());
         if let Ok(address) = text.parse::<IpAddr>() {
@@ -130,10 +138,18 @@ impl End {
             return Ok(Self::Entity(*entity));
         }
         if text.contains('=') {
-            let wanted: Vec<(&str, &str)> =
-                text.split(',').filter_map(|pair| pair.split_once('=')).collect();
+            let label = |part: &str| {
+                let label = part.split_once('=').filter(|(key, _)| !key.is_empty());
+                let (key, value) = label.ok_or_else(|| AtlasError::NoLabel {
+                    part: part.to_owned(),
+                    list: text.to_owned(),
+                })?;
+                Ok((key.to_owned(), value.to_owned()))
+            };
+            let wanted: Vec<(String, String)> =
+                text.split(',').map(str::trim).map(label).collect::<Result<_, AtlasError>>()?;
             let has_all = |labels: &BTreeMap<String, String>| {
-                wanted.iter().all(|(key, value)| labels.get(*key).is_some_and(|own| own == value))
+                wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
             };
             let pod = world.pods.iter().find(|(_, pod)| has_all(&pod.labels));
             let ((namespace, name), _) = pod.ok_or_else(unknown)?;
