@@ -286,12 +286,11 @@ fn read_protocols(node: &Node, report: &mut Report<'_>) -> Services {
             let range = node.and_then(|node| read_ports(node, report));
             entry.services.extend(range.map(|(first, last)| Service { protocol, first, last }));
         }
-        if let Some(name) = named
-            && let Some(text) = fields::text(name, "destinationNamedPort", report)
+        if let Some(node) = named
+            && let Some(name) = ports::name(node, "destinationNamedPort", report)
         {
             let protocols = &[ports::TCP, ports::UDP, ports::SCTP];
-            let name_text = text.to_ascii_lowercase();
-            entry.named.push(NamedPort { at: name.at, name: name_text, protocols, end: None });
+            entry.named.push(NamedPort { at: node.at, name, protocols, end: None });
         }
     }
     Services::Only(vec![entry])

@@ -301,6 +301,27 @@ pub(crate) fn number(node: &Node, report: &mut Report<'_>) -> Option<Number> {
     None
 }
 
+/// Reads a field that holds the name of a port, and no number.
+pub(crate) fn name(node: &Node, field: &str, report: &mut Report<'_>) -> Option<String> {
+    let written = match &node.value {
+        Value::Number(written) => written,
+        Value::Null | Value::Text(_) | Value::Truth(_) | Value::List(_) | Value::Map(_) => {
+            fields::text(node, field, report)?
+        }
+    };
+    if is_name(written) && !is_number_in_disguise(written) {
+        return Some(written.to_ascii_lowercase());
+    }
+    let is_number = !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit());
+    let instead = if is_number {
+        format!("tcp: {{destinationPort: {{number: {written}}}}}")
+    } else {
+        "1 to 15 letters, digits and single inner dashes, one of them a letter".to_owned()
+    };
+    report.error(node.at, "bad-port", format!("`{written}` is no name of a port"), instead);
+    None
+}
+
 /// IANA service names: 1 to 15 letters, digits and single inner dashes, with at
 /// least one letter (RFC 6335 section 5.1).
 fn is_name(written: &str) -> bool {
