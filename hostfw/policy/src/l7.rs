@@ -39,7 +39,7 @@ pub struct L7 {
 }
 
 /// Which proxy a flow is handed to. Where rules ask for several, the first of
-/// this order has it (rule 26).
+/// this order has it, unless one is a listener with a priority (rule 26).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Proxy {
     /// Requests of HTTP.

@@ -27,7 +27,24 @@ struct Decisive {
     /// The first rule of them.
     rule: u32,
     /// The strongest proxy that one of them wants, and the first rule that does.
-    proxy: Option<(Proxy, u32)>,
+    proxy: Option<Wanted>,
+}
+
+/// A proxy that a rule wants. The first in order has the flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Wanted {
+    /// The priority of a listener where the policy says it; it comes before
+    /// all else.
+    rank: u8,
+    proxy: Proxy,
+    rule: u32,
+}
+
+impl Wanted {
+    fn of(l7: &L7, rule: u32) -> Self {
+        let priority = l7.listener.as_ref().and_then(|listener| listener.priority);
+        Self { rank: priority.unwrap_or(u8::MAX), proxy: l7.proxy, rule }
+    }
 }
 
 impl Outcome {
@@ -41,7 +58,7 @@ impl Outcome {
             None => 3,
         };
         let Part { priority, action, rule, l7, .. } = *part;
-        let proxy = l7.map(|l7: &L7| (l7.proxy, rule));
+        let proxy = l7.map(|l7| Wanted::of(l7, rule));
         if let Some(tier) = outcome.tiers.get_mut(at) {
             *tier = Some(Decisive { priority, action, rule, proxy });
         }
@@ -64,8 +81,8 @@ impl Outcome {
         for decisive in self.tiers.into_iter().flatten() {
             match (decisive.action, decisive.proxy) {
                 (Action::Deny, _) => return (Answer::Deny, 0, decisive.rule),
-                (Action::Allow, Some((proxy, rule))) => {
-                    return (Answer::Redirect, number(proxy), rule);
+                (Action::Allow, Some(wanted)) => {
+                    return (Answer::Redirect, number(wanted.proxy), wanted.rule);
                 }
                 (Action::Allow, None) => return (Answer::Allow, 0, decisive.rule),
                 (Action::Pass, _) => {}
