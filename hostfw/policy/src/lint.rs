@@ -32,6 +32,7 @@ pub const WARNINGS: &[&str] = &[
     cut_off::SSH,
     cut_off::TUNNEL,
     peers::KNOWN_ADDRESSES,
+    peers::KNOWN_ENDPOINTS,
     peers::NAMES_WITHOUT_DNS,
     peers::NO_API_SERVER,
     peers::NO_SUCH_GROUP,

@@ -20,6 +20,7 @@ use crate::{
 pub(super) const KNOWN_ADDRESSES: &str = "cidr-known-addresses";
 pub(super) const NO_SUCH_GROUP: &str = "no-such-group";
 pub(super) const NO_SUCH_SERVICE: &str = "no-such-service";
+pub(super) const KNOWN_ENDPOINTS: &str = "service-known-addresses";
 pub(super) const NO_SUCH_PORT: &str = "no-such-port";
 pub(super) const NO_API_SERVER: &str = "no-api-server";
 pub(super) const NAMES_WITHOUT_DNS: &str = "names-without-dns";
@@ -85,6 +86,9 @@ fn peer(
                 let what = format!("there is no service {}, so this matches nobody", shown(term));
                 let instead = "a Service (and its EndpointSlices) of the cluster directory";
                 findings.add(number, term.at, NO_SUCH_SERVICE, what, instead);
+            }
+            for term in terms {
+                known_endpoints(number, term, unmatched, scene, findings);
             }
         }
         Peers::Names(_) if !asks_dns => {
@@ -187,12 +191,41 @@ fn known_addresses(
     if inside.is_empty() {
         return;
     }
-    let names: Vec<String> = inside.iter().take(NAMED).map(ToString::to_string).collect();
-    let mut named = names.join(", ");
-    if inside.len() > NAMED {
-        named.push_str(" and more");
-    }
-    let what = format!("{cidr} does not match the nodes and pods inside it: {named}");
+    let what = format!("{cidr} does not match the nodes and pods inside it: {}", few(&inside));
     let instead = "fromEntities, fromNodes or fromEndpoints for them, or cidrMatch: [nodes, pods]";
     findings.add(number, term.at, KNOWN_ADDRESSES, what, instead);
+}
+
+/// Endpoints of Services without a selector match as prefixes do.
+fn known_endpoints(
+    number: usize,
+    term: &ServiceTerm,
+    unmatched: &BTreeSet<IpAddr>,
+    scene: &Scene<'_>,
+    findings: &mut Findings,
+) {
+    let fixed = named(term, scene.world).into_iter();
+    let fixed = fixed.filter(|(_, service)| service.selector.is_empty());
+    let addresses: BTreeSet<IpAddr> = fixed
+        .flat_map(|(_, service)| service.addresses.iter().map(IpAddr::to_canonical))
+        .collect();
+    let known: Vec<&IpAddr> = addresses.intersection(unmatched).take(NAMED + 1).collect();
+    if known.is_empty() {
+        return;
+    }
+    let what = format!(
+        "the service {} has no selector, and does not match the nodes and pods among its \
+         endpoints: {}",
+        shown(term),
+        few(&known)
+    );
+    let instead = "toEntities, toNodes or toEndpoints for them, or cidrMatch: [nodes, pods]";
+    findings.add(number, term.at, KNOWN_ENDPOINTS, what, instead);
+}
+
+/// The first addresses, and whether there are more.
+fn few(addresses: &[&IpAddr]) -> String {
+    let names: Vec<String> = addresses.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = if addresses.len() > NAMED { " and more" } else { "" };
+    names.join(", ") + more
 }
