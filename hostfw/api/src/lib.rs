@@ -30,8 +30,8 @@ pub use crate::{
     links::{Attachment, HookReport, Layer, LinkReport, LinksReport, UnfilteredLink},
     offline::{
         CaseReport, CasesReport, CheckReport, CheckedNode, CheckedPolicy, ConnectionReport,
-        DiffChange, DiffKind, DiffReport, TraceAction, TraceReport, TraceStep, TracedEnd,
-        TracedRule,
+        DiffChange, DiffKind, DiffReport, ExplainReport, ExplainedPart, ExplainedPolicy,
+        ExplainedRule, TraceAction, TraceReport, TraceStep, TracedEnd, TracedRule,
     },
     rules::{DirectionCounters, ReasonCounter, RuleKind, RuleOrigin, RuleReport, RulesReport},
     status::{

@@ -185,6 +185,46 @@ pub enum DiffKind {
     Proxied,
 }
 
+/// What policies say, in sentences.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainReport {
+    /// Every policy, in the order of the files.
+    pub policies: Vec<ExplainedPolicy>,
+}
+
+/// A policy in sentences.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedPolicy {
+    /// Its kind.
+    pub kind: String,
+    /// `metadata.name`, with the namespace before it where there is one.
+    pub name: String,
+    /// The file it stands in.
+    pub path: String,
+    /// Where the document starts, counted from 1.
+    pub line: u32,
+    /// Its parts: one for `spec`, one for each item of `specs`.
+    pub parts: Vec<ExplainedPart>,
+}
+
+/// One part of a policy in sentences.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedPart {
+    /// Whom it concerns, and what becomes of each direction.
+    pub sentences: Vec<String>,
+    /// Its rules, in the order of the file.
+    pub rules: Vec<ExplainedRule>,
+}
+
+/// What one rule says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedRule {
+    /// Where it starts, counted from 1.
+    pub line: u32,
+    /// What it says.
+    pub sentence: String,
+}
+
 /// What became of the cases beside policies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CasesReport {

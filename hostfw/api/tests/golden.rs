@@ -54,6 +54,11 @@ fn the_check_report_keeps_its_form() {
 }
 
 #[test]
+fn the_explanation_keeps_its_form() {
+    golden!(explain(), ExplainReport, expect_file!["explain.json"]);
+}
+
+#[test]
 fn the_trace_report_keeps_its_form() {
     golden!(trace(), TraceReport, expect_file!["trace.json"]);
 }
@@ -244,6 +249,26 @@ fn audit() -> AuditReport {
         ..flow.clone()
     };
     AuditReport { audit: status().audit, flows: vec![flow, denied], n_forgotten: 3 }
+}
+
+fn explain() -> ExplainReport {
+    let rule = ExplainedRule { line: 8, sentence: "allows TCP 22 from 192.0.2.0/24".to_owned() };
+    let part = ExplainedPart {
+        sentences: vec![
+            "It concerns every node.".to_owned(),
+            "Egress is left as it is.".to_owned(),
+        ],
+        rules: vec![rule],
+    };
+    ExplainReport {
+        policies: vec![ExplainedPolicy {
+            kind: "CiliumClusterwideNetworkPolicy".to_owned(),
+            name: "host-all".to_owned(),
+            path: "policies.d/host-all.yaml".to_owned(),
+            line: 1,
+            parts: vec![part],
+        }],
+    }
 }
 
 fn check() -> CheckReport {

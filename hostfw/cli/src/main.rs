@@ -89,9 +89,13 @@ fn policy(verb: &PolicyVerb, form: Form, page: &Page) -> anyhow::Result<Outcome>
         PolicyVerb::Trace(wanted) => trace::trace(wanted, form.everywhere()?, page),
         PolicyVerb::Test(wanted) => cases::test(wanted, form, page),
         PolicyVerb::Diff(wanted) => diff::diff(wanted, form.everywhere()?, page),
-        PolicyVerb::Explain(wanted) => explain::explain(wanted, page),
+        PolicyVerb::Explain(wanted) => explain::explain(wanted, form.everywhere()?, page),
         PolicyVerb::Fmt(wanted) => fmt::fmt(wanted, form, page),
-        PolicyVerb::Schema { kind } => schema::schema(kind.as_deref()),
+        PolicyVerb::Schema { kind } => {
+            // A schema is JSON and has no other text.
+            form.everywhere()?;
+            schema::schema(kind.as_deref())
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod connections;
 pub(crate) mod cases;
 pub(crate) mod check;
 pub(crate) mod diff;
+pub(crate) mod explain;
 pub(crate) mod github;
 pub(crate) mod sarif;
 pub(crate) mod trace;

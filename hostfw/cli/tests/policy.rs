@@ -488,7 +488,21 @@ fn policies_are_explained_in_sentences_and_have_schemas() {
             "     19: denies every service from 192.0.2.66/32\n",
         ],
     );
-    let output = folder.hostfw(&["policy", "schema", "networkpolicy"]);
+    let world = ["--world", "cluster.d", "-o", "json"];
+    let output = folder.hostfw(&[&["policy", "explain", "policies.d"], &world[..]].concat());
+    let report = json(&output);
+    assert_eq!(report["policies"][1]["name"], "ssh", "{report}");
+    let rules = &report["policies"][1]["parts"][0]["rules"];
+    assert_eq!(rules[2]["line"], 19, "{report}");
+    assert_eq!(rules[2]["sentence"], "denies every service from 192.0.2.66/32", "{report}");
+    for verb in [&["explain", "policies.d"][..], &["schema"]] {
+        for form in ["sarif", "github", "junit"] {
+            let output = folder.hostfw(&[&["policy"], verb, &["-o", form]].concat());
+            shows(&output, 64, &[]);
+            assert!(stderr(&output).contains("has this form"), "{}", stderr(&output));
+        }
+    }
+    let output = folder.hostfw(&["policy", "schema", "networkpolicy", "-o", "json"]);
     assert_eq!(json(&output)["title"], "NetworkPolicy");
     let output = folder.hostfw(&["policy", "schema", "Deployment"]);
     assert_eq!(output.status.code(), Some(64));

@@ -16,15 +16,6 @@ use crate::{
 /// Names that a sentence lists before it only counts.
 const NAMED: usize = 4;
 
-/// A policy as sentences, one a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Explanation {
-    /// What it is, and where it stands.
-    pub title: String,
-    /// Part by part.
-    pub parts: Vec<ExplainedPart>,
-}
-
 /// One part of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplainedPart {
@@ -34,12 +25,9 @@ pub struct ExplainedPart {
     pub rules: Vec<(u32, String)>,
 }
 
-/// Explains a policy; the world says whom it selects.
-pub fn explain(policy: &Policy, world: &World, options: &Options) -> Explanation {
-    Explanation {
-        title: format!("{} `{}` ({}:{})", policy.kind, policy.name, policy.path, policy.at.line),
-        parts: policy.specs.iter().map(|spec| part(spec, world, options)).collect(),
-    }
+/// Explains a policy part by part; the world says whom it selects.
+pub fn explain(policy: &Policy, world: &World, options: &Options) -> Vec<ExplainedPart> {
+    policy.specs.iter().map(|spec| part(spec, world, options)).collect()
 }
 
 fn part(spec: &Spec, world: &World, options: &Options) -> ExplainedPart {

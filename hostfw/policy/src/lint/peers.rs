@@ -206,9 +206,8 @@ fn known_endpoints(
 ) {
     let fixed = named(term, scene.world).into_iter();
     let fixed = fixed.filter(|(_, service)| service.selector.is_empty());
-    let addresses: BTreeSet<IpAddr> = fixed
-        .flat_map(|(_, service)| service.addresses.iter().map(IpAddr::to_canonical))
-        .collect();
+    let addresses: BTreeSet<IpAddr> =
+        fixed.flat_map(|(_, service)| service.addresses.iter().map(IpAddr::to_canonical)).collect();
     let known: Vec<&IpAddr> = addresses.intersection(unmatched).take(NAMED + 1).collect();
     if known.is_empty() {
         return;
