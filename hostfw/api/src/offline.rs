@@ -21,12 +21,15 @@ pub struct CheckReport {
     /// Nodes that are known, so that "selects none" can be told from "there is
     /// none".
     pub n_nodes: u32,
+    /// Pods that are known.
+    #[serde(default)]
+    pub n_pods: u32,
     /// What they come to on one node; none when no node was named or the files
     /// are refused.
     pub node: Option<CheckedNode>,
 }
 
-/// A policy and the nodes it is for.
+/// A policy and the nodes and pods it is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckedPolicy {
     /// `metadata.name`.
@@ -38,6 +41,13 @@ pub struct CheckedPolicy {
     /// Names of the known nodes that it selects; the named node only, where
     /// one was named.
     pub selects: Vec<String>,
+    /// How many of the known pods it selects; of those on the named node only,
+    /// where one was named.
+    #[serde(default)]
+    pub n_pods: u32,
+    /// Their names, NAMESPACE/POD, where they are few; empty where they are not.
+    #[serde(default)]
+    pub pods: Vec<String>,
 }
 
 /// What the policies come to on one node.

@@ -276,13 +276,26 @@ fn check() -> CheckReport {
         accepted: true,
         complaints: vec![complaint(Severity::Warning)],
         ignored: vec![ignored()],
-        policies: vec![CheckedPolicy {
-            name: "host-all".to_owned(),
-            path: "policies.d/host-all.yaml".to_owned(),
-            line: 1,
-            selects: vec!["cp-1".to_owned()],
-        }],
+        policies: vec![
+            CheckedPolicy {
+                name: "host-all".to_owned(),
+                path: "policies.d/host-all.yaml".to_owned(),
+                line: 1,
+                selects: vec!["cp-1".to_owned()],
+                n_pods: 0,
+                pods: Vec::new(),
+            },
+            CheckedPolicy {
+                name: "shop/web".to_owned(),
+                path: "policies.d/shop.yaml".to_owned(),
+                line: 1,
+                selects: Vec::new(),
+                n_pods: 1,
+                pods: vec!["shop/web-0".to_owned()],
+            },
+        ],
         n_nodes: 3,
+        n_pods: 14,
         node: Some(CheckedNode {
             name: "cp-1".to_owned(),
             ingress_in_force: true,

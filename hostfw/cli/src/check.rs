@@ -2,7 +2,9 @@
 //! select, and what do they come to on one node?
 
 use hostfw_api::{CheckReport, CheckedNode, CheckedPolicy, Complaint, Severity};
-use hostfw_policy::{CompileError, Compiled, Direction, Policy, Source, ThisNode, guardrails};
+use hostfw_policy::{
+    CompileError, Compiled, Direction, PodName, Policy, Source, ThisNode, guardrails, selected_pods,
+};
 
 use crate::{
     Outcome,
@@ -13,6 +15,9 @@ use crate::{
     online::json,
     render::{self, Page},
 };
+
+/// So many pods are shown by their names; of more their number has to do.
+const FEW_PODS: usize = 6;
 
 /// Yes when the files are accepted.
 pub(crate) fn check(wanted: &CheckWanted, form: Form, page: &Page) -> anyhow::Result<Outcome> {
@@ -42,12 +47,16 @@ fn report(wanted: &CheckWanted) -> anyhow::Result<CheckReport> {
         }
     };
     let selected = files.selected(nodes.iter(), circumstances)?;
+    let on = node.as_ref().map(|node| node.name.as_str());
+    let pods = selected_pods(&files.policies, &files.world, on, &offline::options(circumstances));
+    let selected = selected.into_iter().zip(pods);
     let mut report = CheckReport {
         accepted: !files.are_refused(),
         complaints: files.complaints.clone(),
         ignored: files.ignored.clone(),
         policies: files.policies.iter().zip(selected).map(checked).collect(),
-        n_nodes: u32::try_from(files.world.nodes.len()).unwrap_or(u32::MAX),
+        n_nodes: count(files.world.nodes.len()),
+        n_pods: count(files.world.pods.len()),
         node: None,
     };
     if !report.accepted {
@@ -86,12 +95,15 @@ fn report(wanted: &CheckWanted) -> anyhow::Result<CheckReport> {
     Ok(report)
 }
 
-fn checked((policy, selects): (&Policy, Vec<String>)) -> CheckedPolicy {
+fn checked((policy, (selects, pods)): (&Policy, (Vec<String>, Vec<PodName<'_>>))) -> CheckedPolicy {
+    let named = if pods.len() > FEW_PODS { &[][..] } else { &pods };
     CheckedPolicy {
         name: policy.name.clone(),
         path: policy.path.clone(),
         line: policy.at.line,
         selects,
+        n_pods: count(pods.len()),
+        pods: named.iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect(),
     }
 }
 
@@ -122,7 +134,11 @@ fn on_node(name: String, compiled: &Compiled) -> CheckedNode {
         name,
         ingress_in_force: compiled.in_force(Direction::Ingress),
         egress_in_force: compiled.in_force(Direction::Egress),
-        n_rules: u32::try_from(compiled.rules.len()).unwrap_or(u32::MAX),
+        n_rules: count(compiled.rules.len()),
         n_bytes: u64::try_from(n_bytes).unwrap_or(u64::MAX),
     }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -183,6 +183,28 @@ fn a_named_node_shows_what_would_be_loaded() {
 }
 
 #[test]
+fn a_policy_for_pods_selects_pods() {
+    let folder = Folder::good("pods");
+    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+                  metadata: {name: all, namespace: monitoring}\nspec: {podSelector: {}}\n";
+    fs::write(folder.0.join("policies.d/pods.yaml"), policy).expect("a temporary file");
+    let check = |more: &[&str]| {
+        let arguments = ["policy", "check", "policies.d", "--world", "cluster.d"];
+        folder.hostfw(&[&arguments[..], more].concat())
+    };
+    let line = "monitoring/all (policies.d/pods.yaml:1) selects monitoring/prometheus-0\n";
+    shows(&check(&[]), 0, &[line, "ssh (policies.d/ssh.yaml:1) selects cp-1, worker-1\n"]);
+    let report = json(&check(&["-o", "json"]));
+    assert_eq!((&report["n_nodes"], &report["n_pods"]), (&2.into(), &1.into()), "{report}");
+    let of_pods = &report["policies"][1];
+    assert_eq!(of_pods["n_pods"], 1, "{report}");
+    assert_eq!(of_pods["pods"][0], "monitoring/prometheus-0", "{report}");
+    assert_eq!(of_pods["selects"].as_array().map(Vec::len), Some(0), "{report}");
+    // Where that pod runs nobody says, so it is on no node that is named.
+    shows(&check(&["--node", "cp-1"]), 0, &["Not selected by: monitoring/all\n"]);
+}
+
+#[test]
 fn a_refused_directory_is_shown_as_by_a_compiler() {
     let bad = SSH.replace("port: \"22\"", "port: 22").replace("fromCIDR:", "fromCIDRs:");
     let folder =

@@ -57,6 +57,7 @@ mod rows;
 mod rule;
 mod rule_set;
 mod select;
+mod selected_pods;
 mod selector_index;
 mod services;
 mod standing;
@@ -75,6 +76,7 @@ pub use crate::{
     lint::{IGNORE, WARNINGS, lint},
     node::{Dialect, Enforcement, Options, ThisNode, Tunnel, TunnelKind},
     policy::Policy,
+    selected_pods::{PodName, selected_pods},
     standing::{PodChange, Standing, pod_changes},
     summary::service as service_in_words,
     world::World,

@@ -22,7 +22,7 @@ pub(crate) fn render(report: &CheckReport, page: &Page) -> String {
     text.push_str(&verdict(report, page));
     match &report.node {
         Some(node) => text.push_str(&on_node(node, &report.policies, page)),
-        None if report.n_nodes == 0 => text.push_str(NO_NODES),
+        None if report.n_nodes == 0 && report.n_pods == 0 => text.push_str(NO_NODES),
         None => text.push_str(&selections(&report.policies, page)),
     }
     text
@@ -49,8 +49,6 @@ fn verdict(report: &CheckReport, page: &Page) -> String {
 }
 
 fn on_node(node: &CheckedNode, policies: &[CheckedPolicy], page: &Page) -> String {
-    let (here, elsewhere): (Vec<_>, Vec<_>) =
-        policies.iter().partition(|policy| !policy.selects.is_empty());
     let mut table = Table::new(0, [left(""), wrapping("")]);
     table.row(["Node".into(), node.name.clone().into()]);
     for (name, in_force) in [("Ingress", node.ingress_in_force), ("Egress", node.egress_in_force)] {
@@ -64,13 +62,31 @@ fn on_node(node: &CheckedNode, policies: &[CheckedPolicy], page: &Page) -> Strin
     let n_rules = counted(node.n_rules.into(), "rule");
     table.row(["Image".into(), format!("{n_rules}, {}", bytes(node.n_bytes)).into()]);
     let mut text = table.render(page);
-    for (label, policies) in [("Selected by", here), ("Not selected by", elsewhere)] {
-        if !policies.is_empty() {
-            let names: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
+    let name = |policy: &CheckedPolicy| policy.name.clone();
+    let with_pods = |policy: &CheckedPolicy| format!("{} ({})", policy.name, pods(policy));
+    let here = |policy: &&CheckedPolicy| !policy.selects.is_empty();
+    let has_pods = |policy: &&CheckedPolicy| policy.n_pods > 0;
+    let of_node: Vec<String> = policies.iter().filter(here).map(name).collect();
+    let of_pods: Vec<String> = policies.iter().filter(has_pods).map(with_pods).collect();
+    let elsewhere = policies.iter().filter(|policy| !here(policy) && !has_pods(policy));
+    for (label, names) in [
+        ("Selected by", of_node),
+        ("Its pods are selected by", of_pods),
+        ("Not selected by", elsewhere.map(name).collect()),
+    ] {
+        if !names.is_empty() {
             text.push_str(&page.words("", 2, &format!("{label}: {}", names.join(", "))));
         }
     }
     text
+}
+
+/// The pods that a policy selects: by name where they are few.
+fn pods(policy: &CheckedPolicy) -> String {
+    if policy.pods.is_empty() {
+        return counted(policy.n_pods.into(), "pod");
+    }
+    policy.pods.join(", ")
 }
 
 const NO_NODES: &str = "No nodes are known: --world DIR shows whom policies select.\n";
@@ -79,12 +95,14 @@ fn selections(policies: &[CheckedPolicy], page: &Page) -> String {
     let mut text = String::new();
     for policy in policies {
         let first = format!("{} ({}) selects ", policy.name, place(&policy.path, policy.line));
-        let nodes = if policy.selects.is_empty() {
-            "nothing in the known world".to_owned()
-        } else {
-            policy.selects.join(", ")
+        let nodes = policy.selects.join(", ");
+        let selected = match (policy.selects.is_empty(), policy.n_pods) {
+            (true, 0) => "nothing in the known world".to_owned(),
+            (false, 0) => nodes,
+            (true, _) => pods(policy),
+            (false, _) => format!("{nodes}, {}", pods(policy)),
         };
-        text.push_str(&page.words("", 2, &format!("{first}{nodes}")));
+        text.push_str(&page.words("", 2, &format!("{first}{selected}")));
     }
     text
 }
@@ -94,7 +112,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::render::fixture::{checked, complaint, fits, ignored};
+    use crate::render::fixture::{checked, checked_with_pods, complaint, fits, ignored};
 
     #[test]
     fn accepted_policies_show_what_they_come_to_on_the_node() {
@@ -120,6 +138,37 @@ mod tests {
             host-all (policies.d/host-all.yaml:1) selects cp-1, infra-1, worker-1
             host-control-plane (policies.d/host-control-plane.yaml:1) selects cp-1
             host-gpu (policies.d/host-gpu.yaml:1) selects nothing in the known world
+        "#]]
+        .assert_eq(&text);
+        fits(&text);
+    }
+
+    #[test]
+    fn pods_are_named_where_they_are_few_and_counted_where_they_are_many() {
+        let report = checked_with_pods();
+        let text = render(&report, &Page::PLAIN);
+        expect![[r#"
+            Accepted: 6 policies.
+            Node     cp-1
+            Ingress  in force: what no rule allows is dropped
+            Egress   not in force: no rule selects this node, everything passes
+            Image    14 rules, 268.4 kB
+            Selected by: host-all, host-control-plane, both
+            Its pods are selected by: shop/web (shop/web-0, shop/web-1), shop/everybody
+              (1,234 pods), both (shop/db-0)
+            Not selected by: host-gpu
+        "#]]
+        .assert_eq(&text);
+        fits(&text);
+        let text = render(&CheckReport { node: None, ..report }, &Page::PLAIN);
+        expect![[r#"
+            Accepted: 6 policies.
+            host-all (policies.d/host-all.yaml:1) selects cp-1, infra-1, worker-1
+            host-control-plane (policies.d/host-control-plane.yaml:1) selects cp-1
+            host-gpu (policies.d/host-gpu.yaml:1) selects nothing in the known world
+            shop/web (policies.d/shop.yaml:1) selects shop/web-0, shop/web-1
+            shop/everybody (policies.d/shop.yaml:1) selects 1,234 pods
+            both (policies.d/shop.yaml:1) selects cp-1, shop/db-0
         "#]]
         .assert_eq(&text);
         fits(&text);

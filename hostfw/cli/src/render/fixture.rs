@@ -305,6 +305,8 @@ pub(crate) fn checked() -> CheckReport {
         path: format!("policies.d/{name}.yaml"),
         line: 1,
         selects: selects.iter().map(|&node| node.to_owned()).collect(),
+        n_pods: 0,
+        pods: Vec::new(),
     };
     CheckReport {
         accepted: true,
@@ -316,6 +318,7 @@ pub(crate) fn checked() -> CheckReport {
             policy("host-gpu", &[]),
         ],
         n_nodes: 3,
+        n_pods: 0,
         node: Some(CheckedNode {
             name: "cp-1".to_owned(),
             ingress_in_force: true,
@@ -324,6 +327,28 @@ pub(crate) fn checked() -> CheckReport {
             n_bytes: 268_436,
         }),
     }
+}
+
+pub(crate) fn checked_with_pods() -> CheckReport {
+    let policy = |name: &str, n_pods, pods: &[&str]| CheckedPolicy {
+        name: name.to_owned(),
+        path: "policies.d/shop.yaml".to_owned(),
+        line: 1,
+        selects: Vec::new(),
+        n_pods,
+        pods: pods.iter().map(|&pod| pod.to_owned()).collect(),
+    };
+    let mut report = checked();
+    report.n_pods = 1_240;
+    report.policies.extend([
+        policy("shop/web", 2, &["shop/web-0", "shop/web-1"]),
+        policy("shop/everybody", 1_234, &[]),
+        policy("both", 1, &["shop/db-0"]),
+    ]);
+    for policy in report.policies.iter_mut().filter(|policy| policy.name == "both") {
+        policy.selects.push("cp-1".to_owned());
+    }
+    report
 }
 
 pub(crate) fn differing() -> DiffReport {
