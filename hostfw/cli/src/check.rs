@@ -62,6 +62,9 @@ fn report(wanted: &CheckWanted) -> anyhow::Result<CheckReport> {
     if !report.accepted {
         return Ok(report);
     }
+    let conflicts = files.conflicts(node.as_ref(), circumstances);
+    report.accepted &= conflicts.is_empty();
+    report.complaints.extend(conflicts);
     let mut image = None;
     if let Some(node) = &node {
         match files.compile(node, circumstances) {

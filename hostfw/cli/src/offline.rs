@@ -158,6 +158,20 @@ impl Files {
             .collect()
     }
 
+    /// Rules that contradict each other on the node or on one of its pods;
+    /// without a node on any pod.
+    pub(crate) fn conflicts(
+        &self,
+        node: Option<&ThisNode>,
+        circumstances: &Circumstances,
+    ) -> Vec<hostfw_api::Complaint> {
+        let options = options(circumstances);
+        hostfw_policy::conflicts(&self.sources, &self.policies, &self.world, node, &options)
+            .into_iter()
+            .map(complaint)
+            .collect()
+    }
+
     /// What files of guardrails have against the policies.
     pub(crate) fn held_against(
         &self,

@@ -205,6 +205,41 @@ fn a_policy_for_pods_selects_pods() {
 }
 
 #[test]
+fn rules_that_contradict_each_other_on_a_pod_are_refused_with_both_places() {
+    let policy = |name: &str, proxy: &str| {
+        format!(
+            "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\n\
+             metadata: {{name: {name}, namespace: monitoring}}\nspec:\n  endpointSelector: {{}}\n  \
+             egress:\n  - toEntities: [world]\n    toPorts:\n    - ports: [{{port: \"80\", \
+             protocol: TCP}}]\n      {proxy}\n"
+        )
+    };
+    let world = NODES.replace(
+        "  namespace: monitoring\n",
+        "  namespace: monitoring\nspec:\n  nodeName: worker-1\n",
+    );
+    let folder = Folder::with(
+        "conflict",
+        &[
+            ("policies.d/one.yaml", &policy("one", "rules: {http: [{path: /}]}")),
+            ("policies.d/two.yaml", &policy("two", "rules: {l7proto: cassandra}")),
+            ("cluster.d/nodes.yaml", &world),
+        ],
+    );
+    let check = |more: &[&str]| folder.hostfw(&[&["policy", "check", "policies.d"], more].concat());
+    let lines = [
+        "policies.d/two.yaml:7:5: error[conflict]: two proxies for the same connections:\n",
+        "this rule and `monitoring/one` (policies.d/one.yaml:7)",
+        "Refused: 1 error, ",
+    ];
+    shows(&check(&["--world", "cluster.d"]), 1, &lines);
+    assert_eq!(check(&["--world", "cluster.d", "--node", "worker-1"]).status.code(), Some(1));
+    // Its pod runs elsewhere, and without a world nobody has both.
+    assert_eq!(check(&["--world", "cluster.d", "--node", "cp-1"]).status.code(), Some(0));
+    assert_eq!(check(&[]).status.code(), Some(0));
+}
+
+#[test]
 fn a_refused_directory_is_shown_as_by_a_compiler() {
     let bad = SSH.replace("port: \"22\"", "port: 22").replace("fromCIDR:", "fromCIDRs:");
     let folder =

@@ -3,16 +3,68 @@
 //! peers. It is asked before anything is compiled, and compares rules that name
 //! the same peers; where different peers overlap, rule 26 says who wins.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     compile::CompileError,
+    complaint::{Complaint, Report, Source},
     l7::{L7, Proxy},
-    parts::{Part, Parts, Uses},
+    node::{Options, ThisNode},
+    parts::{Part, Parts, PeerPorts, Uses},
+    policy::Policy,
     ports::Service,
-    select::SelectedRule,
+    select::{SelectedRule, select},
     terms::TermId,
+    text::Position,
+    world::{Pod, World},
 };
+
+/// Two rules that contradict each other.
+struct Conflict<'r, 'p> {
+    what: &'static str,
+    first: &'r SelectedRule<'p>,
+    second: &'r SelectedRule<'p>,
+}
+
+/// Complains about every rule that contradicts one before it on the given node
+/// or on one of its pods; without a node on any known pod, wherever it runs.
+/// `sources` are the files the policies were read from.
+pub fn conflicts(
+    sources: &[Source],
+    policies: &[Policy],
+    world: &World,
+    node: Option<&ThisNode>,
+    options: &Options,
+) -> Vec<Complaint> {
+    let nobody = ThisNode::default();
+    let options = Options { pods: true, ..*options };
+    let mut world = world.clone();
+    if node.is_none() {
+        // Whom a policy concerns does not depend on where a pod runs, so all of
+        // them may run at one place and be asked about at once.
+        let gather = |pod: &mut Pod| pod.node = Some(nobody.name.clone());
+        world.pods.values_mut().for_each(gather);
+    }
+    let selected = select(policies, &world, node.unwrap_or(&nobody), &options);
+    let peer_ports = PeerPorts::of(&selected.rules, &world);
+    let mut parts = Parts::new(&selected.rules, &peer_ports);
+    let uses: Vec<[Uses; 2]> = selected.profiles.iter().map(|one| parts.uses(one)).collect();
+    let found = find(&selected.rules, &parts, &uses);
+    let mut complaints = Vec::new();
+    for source in sources {
+        let mut report = Report::new(source);
+        for Conflict { what, first, second } in found.values() {
+            let listed = &second.listed;
+            if listed.path == source.path {
+                let at = Position { line: listed.line, column: listed.column };
+                let what = format!("{what}: this rule and {}", place(first));
+                report.error(at, "conflict", what, "rules that agree, or other peers or ports");
+            }
+        }
+        complaints.extend(report.finish());
+    }
+    complaints
+}
 
 /// Refuses the rules when two of them contradict each other.
 pub(crate) fn refuse(
@@ -20,23 +72,38 @@ pub(crate) fn refuse(
     parts: &Parts<'_>,
     uses: &[[Uses; 2]],
 ) -> Result<(), CompileError> {
+    match find(rules, parts, uses).into_values().next() {
+        None => Ok(()),
+        Some(Conflict { what, first, second }) => {
+            Err(CompileError::Conflict { what, first: place(first), second: place(second) })
+        }
+    }
+}
+
+/// Every rule that contradicts one before it, with the first such, by its id.
+fn find<'r, 'p>(
+    rules: &'r [SelectedRule<'p>],
+    parts: &Parts<'_>,
+    uses: &[[Uses; 2]],
+) -> BTreeMap<u32, Conflict<'r, 'p>> {
+    let mut found = BTreeMap::new();
     // Nearly no set of rules has either, and this one walks all of them.
     let any_l7 = parts.parts.iter().any(|part| part.l7.is_some());
     let any_auth = rules.iter().any(|rule| rule.rule.authentication.is_some());
-    if !any_l7 && !any_auth {
-        return Ok(());
+    if any_l7 || any_auth {
+        for uses in uses.iter().flatten() {
+            find_in(rules, parts, uses, &mut found);
+        }
     }
-    for uses in uses.iter().flatten() {
-        refuse_in(rules, parts, uses)?;
-    }
-    Ok(())
+    found
 }
 
-fn refuse_in(
-    rules: &[SelectedRule<'_>],
+fn find_in<'r, 'p>(
+    rules: &'r [SelectedRule<'p>],
     parts: &Parts<'_>,
     uses: &Uses,
-) -> Result<(), CompileError> {
+    found: &mut BTreeMap<u32, Conflict<'r, 'p>>,
+) {
     for (term, uses) in uses {
         let mut proxies: HashMap<(TermId, Service), Vec<&Part<'_>>> = HashMap::new();
         let mut authenticated: HashMap<Option<usize>, &SelectedRule<'_>> = HashMap::new();
@@ -48,29 +115,31 @@ fn refuse_in(
             let Some(rule) = usize::try_from(part.rule).ok().and_then(|at| rules.get(at)) else {
                 continue;
             };
+            let mut add = |what, first| {
+                let conflict = Conflict { what, first, second: rule };
+                found.entry(part.rule).or_insert(conflict);
+            };
             if let Some(mode) = rule.rule.authentication {
-                let first = authenticated.entry(one.list).or_insert(rule);
+                let first = *authenticated.entry(one.list).or_insert(rule);
                 if first.rule.authentication != Some(mode) {
-                    return Err(conflict("two ways to authenticate the same peers", first, rule));
+                    add("two ways to authenticate the same peers", first);
                 }
             }
             let Some(l7) = part.l7 else { continue };
             let services = one.list.and_then(|list| parts.lists.get(list));
             for service in services.into_iter().flatten() {
                 let before = proxies.entry((*term, *service)).or_default();
-                for other in before.iter() {
-                    let first = usize::try_from(other.rule).ok().and_then(|at| rules.get(at));
-                    if let (Some(other), Some(first)) = (other.l7, first)
-                        && let Some(what) = disagreement(other, l7)
-                    {
-                        return Err(conflict(what, first, rule));
-                    }
+                let conflict = before.iter().find_map(|other| {
+                    let first = usize::try_from(other.rule).ok().and_then(|at| rules.get(at))?;
+                    Some((disagreement(other.l7?, l7)?, first))
+                });
+                if let Some((what, first)) = conflict {
+                    add(what, first);
                 }
                 before.push(part);
             }
         }
     }
-    Ok(())
 }
 
 /// Why two proxies cannot have the same connections.
@@ -89,14 +158,7 @@ fn disagreement(one: &L7, other: &L7) -> Option<&'static str> {
     }
 }
 
-fn conflict(
-    what: &'static str,
-    first: &SelectedRule<'_>,
-    second: &SelectedRule<'_>,
-) -> CompileError {
-    let place = |rule: &SelectedRule<'_>| {
-        let listed = &rule.listed;
-        format!("`{}` ({}:{})", listed.policy, listed.path, listed.line)
-    };
-    CompileError::Conflict { what, first: place(first), second: place(second) }
+fn place(rule: &SelectedRule<'_>) -> String {
+    let listed = &rule.listed;
+    format!("`{}` ({}:{})", listed.policy, listed.path, listed.line)
 }

@@ -69,6 +69,7 @@ pub use crate::{
     compile::{CompileError, MAX_IMAGE_WORDS, compile},
     compiled::{Compiled, MatchingRules, PolicyStatus, Rule, RuleKind, Subject, SubjectName},
     complaint::{Complaint, Severity, Source},
+    conflict::conflicts,
     document::read_policies,
     enforceable::read_enforceable,
     file_name::FileName,
