@@ -1,7 +1,13 @@
-//! What the parity tests and the benchmarks share: a network namespace with
-//! the loaded programs, generated packets, and generated policy. Whether both
-//! sides agree is said in `tests/`.
+//! What the parity tests, the benchmarks and the tests on other kernels share: a
+//! network namespace with the loaded programs, generated packets and policy, and
+//! the comparison itself. How much is compared is said in `tests/`.
 
+pub mod sandbox;
+
+pub mod agreement;
+
+pub mod host;
+pub mod network;
 pub mod packets;
 pub mod policies;
-pub mod sandbox;
+pub mod size;

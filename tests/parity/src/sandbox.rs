@@ -1,10 +1,19 @@
 //! A place where programs can run and nothing of the machine is touched: a
 //! network and a mount namespace of the calling thread, with a BPF file system.
+//! Needs no other program, so that it works as the only process of a machine.
 
-use std::{io, path::PathBuf, process::Command};
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    ptr,
+};
 
 use anyhow::{Context, ensure};
 use hostfw_daemon::kernel::{AttachMode, Capacity, Kernel, KernelConfig};
+
+use crate::network::Network;
 
 /// The namespaces of one test; they end with its thread.
 pub struct Sandbox {
@@ -19,15 +28,18 @@ impl Sandbox {
     /// Without root, or without a BPF file system.
     pub fn enter(name: &str) -> anyhow::Result<Self> {
         // SAFETY: the call changes only the namespaces of this thread.
-        let failed = unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) } != 0;
-        if failed {
-            return Err(io::Error::last_os_error()).context("make namespaces (root is needed)");
-        }
-        run("mount", &["--make-rprivate", "/"])?;
+        check(unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) })
+            .context("make namespaces (root is needed)")?;
+        let flags = libc::MS_REC | libc::MS_PRIVATE;
+        // SAFETY: the target is a C string; the others may be null for these
+        // flags (mount(2)).
+        let private =
+            unsafe { libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), flags, ptr::null()) };
+        check(private).context("keep mounts to this thread")?;
         let dir = std::env::temp_dir().join(format!("hostfw-parity-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
-        run("mount", &["-t", "bpf", "bpf", &dir.display().to_string()])?;
-        run("ip", &["link", "set", "lo", "up"])?;
+        mount(c"bpf", &dir).context("mount a BPF file system")?;
+        Network::here()?.up("lo")?;
         Ok(Self { dir })
     }
 
@@ -51,18 +63,24 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        let unmounted = run("umount", &["-l", &self.dir.display().to_string()]);
+        let target = CString::new(self.dir.as_os_str().as_bytes()).expect("a path without zeros");
+        // SAFETY: the target is a C string.
+        let unmounted = check(unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) });
         let removed = std::fs::remove_dir(&self.dir);
         debug_assert!(unmounted.is_ok() && removed.is_ok(), "the sandbox leaves nothing behind");
     }
 }
 
-/// Runs a command inside the namespaces.
+/// Mounts a fresh file system that needs no device.
 ///
 /// # Errors
-/// When it cannot run, or fails.
-pub fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new(program).args(arguments).status()?;
-    ensure!(status.success(), "{program} {arguments:?} ended with {status}");
-    Ok(())
+/// What the kernel said.
+pub fn mount(kind: &CStr, target: &Path) -> io::Result<()> {
+    let target = CString::new(target.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    // SAFETY: all three strings are C strings; no further settings are passed.
+    check(unsafe { libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, ptr::null()) })
+}
+
+fn check(answer: i32) -> io::Result<()> {
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

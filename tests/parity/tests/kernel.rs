@@ -11,7 +11,7 @@ use hostfw_datapath::{
     packet::Layer,
     sketch::{self, Content},
 };
-use hostfw_parity::{packets, policies, sandbox::Sandbox};
+use hostfw_parity::{packets, policies, sandbox::Sandbox, size};
 
 const SSH: &str = "
 apiVersion: cilium.io/v2
@@ -231,4 +231,15 @@ fn events_are_bounded_for_each_flow_and_for_each_second() {
     assert!(told <= 1_000 * cpus * seconds, "{told} events in {seconds} seconds");
     let lost = kernel.lost_reports().expect("the counter");
     assert!(told as u64 + lost <= 20_000 && lost > 0, "{told} told, {lost} lost");
+}
+
+#[test]
+fn programs_stay_within_their_bounds() {
+    let sandbox = Sandbox::enter("size").expect("namespaces");
+    let kernel = sandbox.kernel("pins", false, Capacity::SMALL).expect("programs");
+    let sizes = kernel.sizes().expect("the kernel describes them");
+    for size in &sizes {
+        println!("{size:?}");
+    }
+    size::bounded(&sizes).expect("within the bounds");
 }

@@ -22,6 +22,7 @@ mod links;
 mod counters;
 mod events;
 mod flows;
+mod size;
 
 use std::{
     collections::BTreeMap,
@@ -45,6 +46,7 @@ pub use self::{
     images::{Seen, Slot},
     links::{AttachMode, Attached, Hook, How},
     object::Capacity,
+    size::Size,
 };
 use self::{object::Purpose, sys::Shared};
 

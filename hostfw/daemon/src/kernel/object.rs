@@ -62,6 +62,14 @@ pub(super) const fn name(direction: Direction, layer: Layer) -> &'static str {
     }
 }
 
+/// All of them.
+pub(super) const NAMES: [&str; 4] = [
+    name(Direction::Ingress, Layer::Ethernet),
+    name(Direction::Egress, Layer::Ethernet),
+    name(Direction::Ingress, Layer::Ip),
+    name(Direction::Egress, Layer::Ip),
+];
+
 /// Maps that outlive the daemon under their own name.
 const KEPT: [&str; 7] = ["CONTROL", "OWN", "ADMITTED", "OPENED", "REASONS", "EVENTS", "GATES"];
 
