@@ -2,9 +2,12 @@
 //! over netlink: the same code runs where there is no `ip` command.
 
 use std::{
+    fs::File,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
     path::Path,
+    thread,
 };
 
 use anyhow::{Context, bail};
@@ -124,4 +127,50 @@ impl Network {
 pub fn set(setting: &str, value: &str) -> anyhow::Result<()> {
     let path = Path::new("/proc/sys").join(setting.replace('.', "/"));
     std::fs::write(&path, value).with_context(|| format!("set {setting}"))
+}
+
+/// A network namespace beside the one of the calling thread.
+pub struct Namespace {
+    file: File,
+}
+
+impl Namespace {
+    /// A fresh one; it ends with this value.
+    ///
+    /// # Errors
+    /// Without root.
+    pub fn new() -> io::Result<Self> {
+        let made = thread::spawn(|| {
+            // SAFETY: the call changes only the namespace of this thread.
+            if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            File::open("/proc/thread-self/ns/net")
+        });
+        Ok(Self { file: joined(made.join())? })
+    }
+
+    /// For [`Network::send_away`].
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Runs something in it, on a thread of its own. Sockets that were opened
+    /// inside stay inside.
+    pub fn inside<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                // SAFETY: the borrow keeps the descriptor open over the call.
+                let entered = unsafe { libc::setns(self.file.as_raw_fd(), libc::CLONE_NEWNET) };
+                assert!(entered == 0, "a namespace of ours: {}", io::Error::last_os_error());
+                run()
+            });
+            joined(inside.join())
+        })
+    }
+}
+
+/// A panic of another thread goes on in this one.
+fn joined<T>(outcome: thread::Result<T>) -> T {
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -8,6 +8,8 @@ use std::{
 
 use thiserror::Error;
 
+use super::Feature;
+
 /// What the kernel, or the library in front of it, said.
 pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -44,6 +46,14 @@ pub enum KernelError {
         program: &'static str,
         /// Why.
         source: Cause,
+    },
+    /// The kernel lacks what nothing works without.
+    #[error("{feature}")]
+    Lacking {
+        /// What it lacks.
+        feature: Feature,
+        /// What the kernel refused because of it.
+        source: Box<KernelError>,
     },
     /// A program or map is not in the object.
     #[error("the data path has no {what}")]

@@ -17,7 +17,7 @@ use aya::{
 };
 use hostfw_datapath::{Direction, packet::Layer};
 
-use super::{Kernel, KernelConfig, KernelError, error::Cause, filter, object, sys};
+use super::{Feature, Kernel, KernelConfig, KernelError, error::Cause, filter, object, sys};
 
 /// How programs may be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,8 +128,10 @@ impl Kernel {
                 Err(KernelError::Attach { source, .. })
                     if how == How::Tcx
                         && direction == Direction::Egress
-                        && is_unsupported(&source) =>
+                        && is_unsupported(&source)
+                        && Feature::Tcx.is_there() != Some(true) =>
                 {
+                    tracing::debug!(device = name, "{}", Feature::Tcx);
                     how = How::Clsact;
                     self.attach_clsact(ifindex, name, layer, direction)
                 }

@@ -15,6 +15,7 @@ mod sys;
 mod error;
 mod filter;
 mod object;
+mod probe;
 
 mod images;
 mod links;
@@ -46,6 +47,7 @@ pub use self::{
     images::{Seen, Slot},
     links::{AttachMode, Attached, Hook, How},
     object::Capacity,
+    probe::Feature,
     size::Size,
 };
 use self::{object::Purpose, sys::Shared};
@@ -122,8 +124,9 @@ impl Kernel {
             rules: pinned.rules.max(wanted.rules),
         });
         let purpose = purpose(&config);
-        let enforcing = object::load(&maps, capacity, purpose)?;
-        let mut rehearsing = object::load(&maps, capacity, Purpose::Rehearse)?;
+        let enforcing = object::load(&maps, capacity, purpose).map_err(probe::explain)?;
+        let mut rehearsing =
+            object::load(&maps, capacity, Purpose::Rehearse).map_err(probe::explain)?;
         object::unpin_others(&maps, capacity);
         let control =
             MapData::from_pin(maps.join("control")).map_err(KernelError::map("CONTROL"))?;
