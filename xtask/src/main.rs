@@ -17,6 +17,7 @@ mod mutants;
 mod run;
 mod setup;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,13 @@ enum Verb {
     Bpf,
     /// Everything that a change must pass: format, lints, all tests.
     Test,
+    /// The same tests on other kernels, emulated: 5.10, 6.1 and 6.12, or those
+    /// that are named.
+    Vm {
+        /// Series such as 6.18, or `newest`: whatever Debian has.
+        #[arg(value_name = "KERNEL")]
+        kernels: Vec<String>,
+    },
     /// The four-host demonstration with its table of probes.
     Demo,
     /// Nanoseconds per packet, measured with the kernel's test runner.
@@ -62,9 +70,10 @@ enum Verb {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
-        Verb::Setup { with_deny } => setup::run(with_deny),
+        Verb::Setup { with_deny } => setup::run(with_deny).and_then(|()| setup::machines()),
         Verb::Bpf => bpf::run(),
         Verb::Test => test::run(),
+        Verb::Vm { kernels } => vm::run(&kernels),
         Verb::Demo => demo::run(),
         Verb::Bench { arguments } => bench::run(&arguments),
         Verb::Mutants { arguments } => mutants::run(&arguments),

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::{bpf::Compiler, run};
+use crate::{bpf::Compiler, run, vm::KEYRING};
 
 const LINKER: &str = "0.13.0";
 
@@ -68,6 +68,16 @@ fn test_tools() -> Vec<Need> {
     ]
 }
 
+/// What other kernels are fetched and emulated with.
+fn machine_tools() -> Vec<Need> {
+    vec![
+        Need::program("emulator for other kernels", "qemu-system-x86_64", &["qemu-system-x86"]),
+        Need::program("unpacking of kernel packages", "dpkg-deb", &["dpkg"]),
+        Need::program("unpacking of kernel modules", "xz", &["xz-utils"]),
+        Need::file("Debian's keys", KEYRING, "debian-archive-keyring".into()),
+    ]
+}
+
 /// What bpf-linker is built against.
 fn linker_libraries(llvm: u32) -> Vec<Need> {
     let home = PathBuf::from(format!("/usr/lib/llvm-{llvm}"));
@@ -107,6 +117,12 @@ pub(crate) fn run(with_deny: bool) -> anyhow::Result<()> {
         run::shown(&mut run::cargo(&["install", "cargo-deny", "--locked"]))?;
     }
     Ok(())
+}
+
+/// Installs what emulated machines need, as far as it is missing.
+pub(crate) fn machines() -> anyhow::Result<()> {
+    let system = system_of(&fs::read_to_string("/etc/os-release").unwrap_or_default());
+    install_packages(&system, machine_tools())
 }
 
 /// Debian 12 and later and every Ubuntu that is still supported.

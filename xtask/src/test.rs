@@ -102,7 +102,7 @@ impl Sum {
 
 /// The two numbers of `test result: ok. 3 passed; 0 failed; 0 ignored; ...`, or
 /// of `3 passed, 0 failed`, which is all of a line of the conformance run.
-fn result_of(line: &str) -> Option<(u64, u64)> {
+pub(crate) fn result_of(line: &str) -> Option<(u64, u64)> {
     let counts = match line.strip_prefix("test result: ") {
         Some(result) => result.split_once(". ")?.1,
         None => line,

@@ -64,14 +64,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     (
         "hostfw-parity",
         &["hostfw-datapath", "hostfw-policy", "hostfw-daemon"],
-        &[
-            "anyhow",
-            "libc",
-            "netlink-packet-route",
-            "proptest",
-            "rtnetlink",
-            "tokio",
-        ],
+        &["anyhow", "libc", "netlink-packet-route", "proptest", "rtnetlink", "tokio"],
     ),
     ("hostfw-scenario", &["hostfw-api"], &["anyhow", "libc", "serde", "serde_json"]),
     ("hostfw-vm", &["hostfw-daemon", "hostfw-datapath", "hostfw-parity"], &["anyhow", "libc"]),

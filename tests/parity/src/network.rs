@@ -12,9 +12,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use netlink_packet_route::address::AddressHeaderFlags;
-use rtnetlink::{
-    Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
-};
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::runtime::{Builder, Runtime};
 
 /// A netlink socket in one network namespace.

@@ -100,7 +100,8 @@ impl Checks {
         let release = guest::release();
         let version = guest::version(&release).context("a version that can be read")?;
         for feature in Feature::ALL {
-            let found = feature.is_there().with_context(|| format!("{feature:?} cannot be tried"))?;
+            let found =
+                feature.is_there().with_context(|| format!("{feature:?} cannot be tried"))?;
             if !found {
                 report::line("lacks", &feature.to_string());
             }

@@ -35,9 +35,8 @@ pub(crate) fn prepare() -> anyhow::Result<()> {
 fn load(module: &Path) -> anyhow::Result<()> {
     let bytes = fs::read(module)?;
     // SAFETY: a live buffer of that length, and a C string without settings.
-    let answer = unsafe {
-        libc::syscall(libc::SYS_init_module, bytes.as_ptr(), bytes.len(), c"".as_ptr())
-    };
+    let answer =
+        unsafe { libc::syscall(libc::SYS_init_module, bytes.as_ptr(), bytes.len(), c"".as_ptr()) };
     if answer < 0 {
         return Err(io::Error::last_os_error().into());
     }

@@ -129,14 +129,13 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said_with_the_version_that_brings_it() {
-        assert_eq!(Feature::Tcx.to_string(), "tcx needs Linux 6.6: devices are filtered with clsact");
-        let explained = explain_by(KernelError::NoObject, |feature| {
-            Some(feature != Feature::RingBuffers)
-        });
         assert_eq!(
-            explained.to_string(),
-            "ring buffers need Linux 5.8: the programs do not load"
+            Feature::Tcx.to_string(),
+            "tcx needs Linux 6.6: devices are filtered with clsact"
         );
+        let explained =
+            explain_by(KernelError::NoObject, |feature| Some(feature != Feature::RingBuffers));
+        assert_eq!(explained.to_string(), "ring buffers need Linux 5.8: the programs do not load");
         let KernelError::Lacking { source, .. } = explained else { panic!("{explained:?}") };
         assert!(matches!(*source, KernelError::NoObject));
     }
