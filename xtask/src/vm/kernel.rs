@@ -27,6 +27,9 @@ const BEGIN: &str = "linux-image-";
 /// Built for virtual machines: small, and with the console built in.
 const END: &str = "-cloud-amd64";
 
+/// Begins of the packages that the kernels from 7.0 on are spread over.
+const PARTS: [&str; 3] = ["linux-base-", "linux-binary-", "linux-modules-"];
+
 /// What the tests use and Debian builds as modules.
 const MODULES: [&str; 3] = ["veth", "sch_ingress", "cls_bpf"];
 
@@ -107,12 +110,14 @@ fn choose(
 
 /// Downloads a kernel and keeps its image and a few modules.
 fn unpack(debian: &Debian, package: &Package, kernel: &Path) -> anyhow::Result<()> {
-    let beside = kernel.with_file_name(format!("unpacking-{}", std::process::id()));
+    let beside = kernel.with_extension("unpacking");
+    if beside.exists() {
+        fs::remove_dir_all(&beside).context("remove what an earlier run has left")?;
+    }
     let (tree, kept) = (beside.join("tree"), beside.join("kept"));
     fs::create_dir_all(kept.join(MODULE_FOLDER)).context("make a folder")?;
-    // Newer kernels are spread over packages.
     let mut packages = vec![package.clone()];
-    packages.extend(debian.parts(package, &["linux-binary-", "linux-modules-"])?);
+    packages.extend(debian.parts(package, &PARTS)?);
     for package in &packages {
         let file = debian.download(package, &beside)?;
         let mut extract = Command::new("dpkg-deb");
