@@ -11,7 +11,10 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::{bpf, demo, run, setup};
+use crate::{
+    bpf, demo, run, setup,
+    vm::{self, Outcome},
+};
 
 /// Format, lints, tests without and with privilege.
 ///
@@ -36,6 +39,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
             sum.tests("parity and scenarios", cargo.args(privileged))?;
         }
         Err(error) => sum.failure("daemon and command", &format!("{error:#}")),
+    }
+
+    match vm::outcomes(&vm::ALWAYS) {
+        Ok(outcomes) => outcomes.iter().for_each(|outcome| sum.kernel(outcome)),
+        Err(error) => sum.failure("other kernels", &format!("{error:#}")),
     }
 
     for problem in &sum.problems {
@@ -68,6 +76,19 @@ impl Sum {
     fn failure(&mut self, name: &str, what: &str) {
         self.failed += 1;
         self.problems.push(format!("{name}: {what}"));
+    }
+
+    /// Adds what one emulated kernel came to.
+    fn kernel(&mut self, Outcome { asked, verdict }: &Outcome) {
+        match verdict {
+            Ok(verdict) => {
+                self.passed += verdict.passed;
+                self.failed += verdict.failed;
+                let failed = verdict.failed_tests.iter();
+                self.problems.extend(failed.map(|test| format!("kernel {asked}: {test}")));
+            }
+            Err(error) => self.failure(&format!("kernel {asked}"), &format!("{error:#}")),
+        }
     }
 
     /// Runs test programs and adds up their result lines. A run that fails
@@ -116,7 +137,7 @@ pub(crate) fn result_of(line: &str) -> Option<(u64, u64)> {
 }
 
 /// The name in `test module::name ... FAILED`.
-fn failed_test(line: &str) -> Option<&str> {
+pub(crate) fn failed_test(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 

@@ -62,7 +62,7 @@ impl Checks {
             let words = format!("{program} {verified} {translated_bytes} {machine_bytes}");
             report::line("program", &words);
         }
-        size::bounded(&sizes)
+        size::bounded(&sizes, size::kernel_version()?)
     }
 
     fn agreement(&mut self) -> anyhow::Result<()> {
@@ -107,7 +107,7 @@ impl Checks {
     /// version has. Elsewhere a newer feature may be there on an older kernel.
     fn probes(&mut self) -> anyhow::Result<()> {
         let release = guest::release();
-        let version = guest::version(&release).context("a version that can be read")?;
+        let version = size::kernel_version()?;
         for feature in Feature::ALL {
             let found =
                 feature.is_there().with_context(|| format!("{feature:?} cannot be tried"))?;

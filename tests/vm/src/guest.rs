@@ -49,12 +49,6 @@ pub(crate) fn release() -> String {
     release.trim().to_owned()
 }
 
-/// The first two numbers of `6.12.117+deb13-cloud-amd64`.
-pub(crate) fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 /// Ends the machine.
 pub(crate) fn power_off() {
     // SAFETY: the calls take numbers only; nothing is written that could be lost.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::{Outcome, machine::Said};
-use crate::test::result_of;
+use crate::test::{failed_test, result_of};
 
 /// Leads a line of facts, as in tests/vm/src/report.rs.
 const MARK: &str = "hostfw-vm: ";
@@ -18,6 +18,8 @@ pub(crate) struct Verdict {
     pub(crate) package: String,
     pub(crate) passed: u64,
     pub(crate) failed: u64,
+    /// The tests that failed, by name.
+    pub(crate) failed_tests: Vec<String>,
     pub(crate) took: Duration,
     /// The verifier's steps and the sizes of each program.
     pub(crate) programs: Vec<Program>,
@@ -68,6 +70,11 @@ impl Verdict {
             package: package.to_owned(),
             passed,
             failed,
+            failed_tests: lines
+                .iter()
+                .filter_map(|line| failed_test(line))
+                .map(str::to_owned)
+                .collect(),
             took: *took,
             programs: facts("program").filter_map(program).collect(),
             attached: facts("attached").next().unwrap_or_else(|| "-".to_owned()),
@@ -88,7 +95,8 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
             text += &format!("| {asked} | no result | - | - | - | - | - | - | - |\n");
             continue;
         };
-        let Verdict { package, passed, failed, took, programs, attached, lacks: without } = verdict;
+        let Verdict { package, passed, failed, took, programs, attached, lacks: without, .. } =
+            verdict;
         let seconds = took.as_secs();
         for Program { name, numbers } in programs {
             let numbers = numbers.join(" | ");

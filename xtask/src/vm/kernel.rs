@@ -27,7 +27,7 @@ const BEGIN: &str = "linux-image-";
 /// Built for virtual machines: small, and with the console built in.
 const END: &str = "-cloud-amd64";
 
-/// Begins of the packages that the kernels from 7.0 on are spread over.
+/// Begins of the packages that newer kernels are spread over.
 const PARTS: [&str; 3] = ["linux-base-", "linux-binary-", "linux-modules-"];
 
 /// What the tests use and Debian builds as modules.
@@ -110,7 +110,7 @@ fn choose(
 
 /// Downloads a kernel and keeps its image and a few modules.
 fn unpack(debian: &Debian, package: &Package, kernel: &Path) -> anyhow::Result<()> {
-    let beside = kernel.with_extension("unpacking");
+    let beside = kernel.with_file_name(format!("unpacking-{}", package.name));
     if beside.exists() {
         fs::remove_dir_all(&beside).context("remove what an earlier run has left")?;
     }

@@ -7,7 +7,7 @@ use std::{fmt, io};
 use aya::{
     maps::MapType,
     programs::{ProgramError, ProgramType},
-    sys::{BpfHelper, SyscallError, is_helper_supported, is_map_supported},
+    sys::{BpfHelper, is_helper_supported, is_map_supported},
 };
 
 use super::{KernelError, sys};
@@ -54,13 +54,15 @@ impl Feature {
             Self::SharedArrays => tried(sys::create_words(1)),
             Self::Ticks => {
                 let program = ProgramType::SchedClassifier;
-                let answer = is_helper_supported(program, BpfHelper::BPF_FUNC_jiffies64);
-                answer.map_err(program_cause).map_or_else(not_allowed, Some)
+                match is_helper_supported(program, BpfHelper::BPF_FUNC_jiffies64) {
+                    Err(ProgramError::SyscallError(error)) => not_allowed(error.io_error),
+                    answer => answer.ok(),
+                }
             }
-            Self::RingBuffers => {
-                let answer = is_map_supported(MapType::RingBuf);
-                answer.map_err(cause).map_or_else(not_allowed, Some)
-            }
+            Self::RingBuffers => match is_map_supported(MapType::RingBuf) {
+                Err(error) => not_allowed(error.io_error),
+                Ok(answer) => Some(answer),
+            },
             // Every network namespace has a device 1, the loopback device.
             Self::Tcx => tried(sys::hook_programs(1, false)),
         }
@@ -110,17 +112,6 @@ fn tried<T>(outcome: io::Result<T>) -> Option<bool> {
 /// A refusal for want of privilege says nothing about the kernel.
 fn not_allowed(error: io::Error) -> Option<bool> {
     (error.kind() != io::ErrorKind::PermissionDenied).then_some(false)
-}
-
-fn cause(error: SyscallError) -> io::Error {
-    error.io_error
-}
-
-fn program_cause(error: ProgramError) -> io::Error {
-    match error {
-        ProgramError::SyscallError(error) => cause(error),
-        other => io::Error::other(other),
-    }
 }
 
 #[cfg(test)]
