@@ -214,7 +214,7 @@ fn check(judged: &Judged, setting: Setting, words: &[u32]) {
     let bucket = report::bucket(tag, now_s);
     assert!(!report::is_news(bucket, tag, verdict.report, now_s), "{judged:?}");
     assert!(GATE_BUCKETS.is_power_of_two());
-    let record = report::record(judged, direction(setting), 1, 2, 60, 3);
+    let record = report::record(judged, direction(setting), false, 1, 2, 60, 3);
     assert_eq!(Reason::from_number(record.reason), Some(reason));
     assert_eq!((record.rule, record.verdict), (verdict.rule, verdict.verdict));
 }
