@@ -29,9 +29,9 @@ pub use crate::{
     connections::{Connection, ConnectionsReport, OpenedBy},
     links::{Attachment, HookReport, Layer, LinkReport, LinksReport, UnfilteredLink},
     offline::{
-        CaseReport, CasesReport, CheckReport, CheckedNode, CheckedPolicy, ConnectionReport,
-        DiffChange, DiffKind, DiffReport, ExplainReport, ExplainedPart, ExplainedPolicy,
-        ExplainedRule, TraceAction, TraceReport, TraceStep, TracedEnd, TracedRule,
+        CaseNotRun, CaseReport, CasesReport, CheckReport, CheckedCases, CheckedNode, CheckedPolicy,
+        ConnectionReport, DiffChange, DiffKind, DiffReport, ExplainReport, ExplainedPart,
+        ExplainedPolicy, ExplainedRule, TraceAction, TraceReport, TraceStep, TracedEnd, TracedRule,
     },
     rules::{DirectionCounters, ReasonCounter, RuleKind, RuleOrigin, RuleReport, RulesReport},
     status::{

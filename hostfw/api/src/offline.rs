@@ -24,6 +24,10 @@ pub struct CheckReport {
     /// Pods that are known.
     #[serde(default)]
     pub n_pods: u32,
+    /// What became of the cases beside the policies; those that fail are
+    /// complaints.
+    #[serde(default)]
+    pub cases: CheckedCases,
     /// What they come to on one node; none when no node was named or the files
     /// are refused.
     pub node: Option<CheckedNode>,
@@ -48,6 +52,31 @@ pub struct CheckedPolicy {
     /// Their names, NAMESPACE/POD, where they are few; empty where they are not.
     #[serde(default)]
     pub pods: Vec<String>,
+}
+
+/// What became of the cases beside the policies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckedCases {
+    /// Number of cases that passed.
+    pub passed: u64,
+    /// Number of cases that failed.
+    pub failed: u64,
+    /// Cases that could not be asked, in the order of the files. They may pass
+    /// or fail on a node.
+    pub not_run: Vec<CaseNotRun>,
+}
+
+/// A case that could not be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseNotRun {
+    /// What it is called.
+    pub name: String,
+    /// The file.
+    pub path: String,
+    /// Where it starts, counted from 1.
+    pub line: u32,
+    /// What is not known.
+    pub why: String,
 }
 
 /// What the policies come to on one node.

@@ -1,9 +1,13 @@
 //! `hostfw policy check`: would the daemon take these files, whom do they
 //! select, and what do they come to on one node?
 
-use hostfw_api::{CheckReport, CheckedNode, CheckedPolicy, Complaint, Severity};
+use hostfw_api::{
+    CaseNotRun, CheckReport, CheckedCases, CheckedNode, CheckedPolicy, Complaint, Severity,
+};
 use hostfw_policy::{
-    CompileError, Compiled, Direction, PodName, Policy, Source, ThisNode, guardrails, selected_pods,
+    CompileError, Compiled, Direction, PodName, Policy, Source, ThisNode,
+    cases::{self, Answers},
+    guardrails, selected_pods,
 };
 
 use crate::{
@@ -57,6 +61,7 @@ fn report(wanted: &CheckWanted) -> anyhow::Result<CheckReport> {
         policies: files.policies.iter().zip(selected).map(checked).collect(),
         n_nodes: count(files.world.nodes.len()),
         n_pods: count(files.world.pods.len()),
+        cases: CheckedCases::default(),
         node: None,
     };
     if !report.accepted {
@@ -78,8 +83,9 @@ fn report(wanted: &CheckWanted) -> anyhow::Result<CheckReport> {
             }
         }
     }
+    let named = node.as_ref();
     let anywhere = ThisNode::default();
-    let node = node.as_ref().unwrap_or(&anywhere);
+    let node = named.unwrap_or(&anywhere);
     let mut sources: Vec<Source> = guardrails::among(&files.sources).cloned().collect();
     for path in &wanted.guardrails {
         sources.extend(directory::read(path)?.sources);
@@ -94,8 +100,33 @@ fn report(wanted: &CheckWanted) -> anyhow::Result<CheckReport> {
             report.complaints.push(does_not_fit(wanted, &error));
         }
     }
+    add_cases(&mut report, &files, files.answers(named, circumstances));
     report.complaints.extend(files.warnings(node, circumstances, image.as_ref()));
     Ok(report)
+}
+
+/// Cases that cannot be read or fail refuse the set, as in the daemon.
+fn add_cases(report: &mut CheckReport, files: &Files, answers: Answers) {
+    let Answers { results, unasked, complaints } = answers;
+    let is_error = |one: &hostfw_policy::Complaint| one.severity == hostfw_policy::Severity::Error;
+    report.accepted &= !complaints.iter().any(is_error);
+    report.complaints.extend(complaints.into_iter().map(offline::complaint));
+    let not_run = unasked.into_iter().map(|one| CaseNotRun {
+        name: one.name,
+        path: one.path,
+        line: one.at.line,
+        why: one.why,
+    });
+    report.cases.not_run.extend(not_run);
+    for result in &results {
+        if result.passed() {
+            report.cases.passed += 1;
+        } else {
+            report.cases.failed += 1;
+            report.accepted = false;
+            report.complaints.push(offline::complaint(cases::complaint(result, &files.sources)));
+        }
+    }
 }
 
 fn checked((policy, (selects, pods)): (&Policy, (Vec<String>, Vec<PodName<'_>>))) -> CheckedPolicy {

@@ -7,6 +7,7 @@ use anyhow::bail;
 use hostfw_policy::{
     CompileError, Compiled, Options, Policy, Severity, Source, ThisNode, Tunnel, World,
     atlas::Atlas,
+    cases::{self, Answers},
     guardrails::{self, read_guardrails},
 };
 
@@ -170,6 +171,17 @@ impl Files {
             .into_iter()
             .map(complaint)
             .collect()
+    }
+
+    /// What becomes of the cases beside the policies: on a node as in its
+    /// daemon.
+    pub(crate) fn answers(
+        &self,
+        node: Option<&ThisNode>,
+        circumstances: &Circumstances,
+    ) -> Answers {
+        let options = options(circumstances);
+        cases::ask(&self.policies, &self.sources, &self.world, node, &options)
     }
 
     /// What files of guardrails have against the policies.

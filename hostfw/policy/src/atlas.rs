@@ -80,6 +80,9 @@ pub enum AtlasError {
     /// There is nobody of this name.
     #[error("`{0}` is no address, no node, no NAMESPACE/POD of the world and no entity")]
     Unknown(String),
+    /// The end is the node that the daemon runs on, and nobody said which.
+    #[error("`{0}` is the node itself, and no node is named")]
+    NoNode(String),
     /// A part of a list of labels that is none.
     #[error("`{part}` in `{list}` is no label: write KEY=VALUE,...")]
     NoLabel {
@@ -124,12 +127,25 @@ impl End {
     /// # Errors
     /// Nobody is meant, or what looks like labels is none.
     pub fn read(text: &str, world: &World, this: &ThisNode) -> Result<Self, AtlasError> {
+        Self::read_for(text, world, Some(this))
+    }
+
+    /// The same, maybe for no node in particular.
+    pub(crate) fn read_for(
+        text: &str,
+        world: &World,
+        this: Option<&ThisNode>,
+    ) -> Result<Self, AtlasError> {
         let unknown = || AtlasError::Unknown(text.to_owned());
         if let Ok(address) = text.parse::<IpAddr>() {
             return Ok(Self::Address(address.to_canonical()));
         }
-        if text == "host" || text == this.name {
-            return Ok(Self::Node(this.name.clone()));
+        match this {
+            Some(this) if text == "host" || text == this.name => {
+                return Ok(Self::Node(this.name.clone()));
+            }
+            None if text == "host" => return Err(AtlasError::NoNode(text.to_owned())),
+            Some(_) | None => {}
         }
         if world.nodes.contains_key(text) {
             return Ok(Self::Node(text.to_owned()));

@@ -10,13 +10,18 @@
 //!   port: tcp/22
 //!   expect: allow          # allow, deny or redirect
 //! ```
+//!
+//! The daemon always knows its node. Where files are looked at for no node in
+//! particular, a case may have no answer, although it has one on every node.
 
 use crate::{
     atlas::{Atlas, AtlasError, End, Judgement},
     complaint::{Complaint, Report, Source},
+    entity::Entity,
     fields::{self, Fields},
     file_name::FileName,
-    node::ThisNode,
+    node::{Options, ThisNode},
+    policy::Policy,
     text::{self, Node, Position},
     what::What,
     world::World,
@@ -120,14 +125,75 @@ fn end(judgement: &Judgement) -> String {
     format!("{way} of {} is {}{by}", judgement.subject, judgement.said())
 }
 
+/// A case that has no answer as long as no node is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unasked {
+    /// The file.
+    pub path: String,
+    /// Where the case starts.
+    pub at: Position,
+    /// What it is called.
+    pub name: String,
+    /// What is not known.
+    pub why: String,
+}
+
+/// What became of the cases of a directory.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// Those that were asked.
+    pub results: Vec<CaseResult>,
+    /// Those that could not be.
+    pub unasked: Vec<Unasked>,
+    /// About those that could not be read.
+    pub complaints: Vec<Complaint>,
+}
+
+/// Reads the cases among the files of a directory and asks them of the images:
+/// as the daemon of `this` does, or for no node in particular.
+pub fn ask(
+    policies: &[Policy],
+    sources: &[Source],
+    world: &World,
+    this: Option<&ThisNode>,
+    options: &Options,
+) -> Answers {
+    let Reading { cases, mut unasked, complaints } = read(sources, world, this);
+    let nobody = ThisNode::default();
+    let mut atlas = Atlas::new(policies, world, this.unwrap_or(&nobody), options);
+    let mut results = run(cases, &mut atlas);
+    if this.is_none() {
+        results.retain(|result| {
+            let Some(why) = missing_to_answer(result, world) else { return true };
+            let Case { path, at, name, .. } = result.case.clone();
+            unasked.push(Unasked { path, at, name, why });
+            false
+        });
+    }
+    unasked.sort_by(|one, other| (&one.path, one.at).cmp(&(&other.path, other.at)));
+    Answers { results, unasked, complaints }
+}
+
 /// Reads the cases among the files of a directory.
 pub fn read_cases(
     sources: &[Source],
     world: &World,
     this: &ThisNode,
 ) -> (Vec<Case>, Vec<Complaint>) {
-    let mut cases = Vec::new();
-    let mut complaints = Vec::new();
+    let Reading { cases, unasked: _, complaints } = read(sources, world, Some(this));
+    (cases, complaints)
+}
+
+/// What is read.
+#[derive(Default)]
+struct Reading {
+    cases: Vec<Case>,
+    unasked: Vec<Unasked>,
+    complaints: Vec<Complaint>,
+}
+
+fn read(sources: &[Source], world: &World, this: Option<&ThisNode>) -> Reading {
+    let mut reading = Reading::default();
     for source in sources.iter().filter(|source| FileName::is_cases(&source.path)) {
         let mut report = Report::new(source);
         for document in text::documents(&mut report) {
@@ -138,15 +204,24 @@ pub fn read_cases(
             fields.finish(&mut report, |_| None);
             let items = tests.and_then(|tests| fields::list(tests, "tests", &mut report));
             for item in items.unwrap_or_default() {
-                cases.extend(read_case(item, world, this, &mut report));
+                match read_case(item, world, this, &mut report) {
+                    Some(Ok(case)) => reading.cases.push(case),
+                    Some(Err(unasked)) => reading.unasked.push(unasked),
+                    None => {}
+                }
             }
         }
-        complaints.extend(report.finish());
+        reading.complaints.extend(report.finish());
     }
-    (cases, complaints)
+    reading
 }
 
-fn read_case(node: &Node, world: &World, this: &ThisNode, report: &mut Report<'_>) -> Option<Case> {
+fn read_case(
+    node: &Node,
+    world: &World,
+    this: Option<&ThisNode>,
+    report: &mut Report<'_>,
+) -> Option<Result<Case, Unasked>> {
     let mut fields = Fields::new(node, "a case", report)?;
     let name = fields.take("name");
     let [from, to, port, expect] =
@@ -160,12 +235,18 @@ fn read_case(node: &Node, world: &World, this: &ThisNode, report: &mut Report<'_
     let mut end = |node: Option<&Node>, name: &'static str| {
         let node = node?;
         let written = fields::text(node, name, report)?;
-        let end = End::read(written, world, this);
-        if let Err(error) = &end {
-            let instead = "an address, `host`, a node, NAMESPACE/POD, KEY=VALUE or an entity";
-            report.error(node.at, "test-unknown", error.to_string(), instead);
+        match End::read_for(written, world, this) {
+            Ok(end) => Some(Ok(end)),
+            Err(error) => {
+                let missing = missing_to_read(written, &error, world).filter(|_| this.is_none());
+                if missing.is_none() {
+                    let instead =
+                        "an address, `host`, a node, NAMESPACE/POD, KEY=VALUE or an entity";
+                    report.error(node.at, "test-unknown", error.to_string(), instead);
+                }
+                Some(Err((written.to_owned(), missing?)))
+            }
         }
-        end.ok()
     };
     let (from, to) = (end(from, "from"), end(to, "to"));
     let port = port?;
@@ -191,10 +272,58 @@ fn read_case(node: &Node, world: &World, this: &ThisNode, report: &mut Report<'_
     let (from, to) = (from?, to?);
     let name = match name {
         Some(name) => fields::text(name, "name", report)?.to_owned(),
-        None => format!("{from} to {to}, {what}"),
+        None => {
+            let [from, to] = [&from, &to].map(|end| match end {
+                Ok(end) => end.to_string(),
+                Err((written, _)) => format!("`{written}`"),
+            });
+            format!("{from} to {to}, {what}")
+        }
     };
-    let path = report.source().path.clone();
-    Some(Case { path, at: node.at, name, from, to, what, expect })
+    let (path, at) = (report.source().path.clone(), node.at);
+    Some(match (from, to) {
+        (Ok(from), Ok(to)) => Ok(Case { path, at, name, from, to, what, expect }),
+        (Err((_, why)), _) | (_, Err((_, why))) => Err(Unasked { path, at, name, why }),
+    })
+}
+
+/// What has to be known of a node and its world before an end can be told from
+/// a typing error; `None` where it is one on every node.
+fn missing_to_read(written: &str, error: &AtlasError, world: &World) -> Option<String> {
+    match error {
+        AtlasError::NoNode(_) => Some(error.to_string()),
+        AtlasError::Unknown(_) if written.contains(['/', '=']) => (*world == World::default())
+            .then(|| format!("`{written}` may be a pod, and no world is known")),
+        AtlasError::Unknown(_) => world
+            .nodes
+            .is_empty()
+            .then(|| format!("`{written}` may be a node, and no node is known")),
+        AtlasError::NoLabel { .. }
+        | AtlasError::NoAddress(_)
+        | AtlasError::Family { .. }
+        | AtlasError::NoSubject(..)
+        | AtlasError::Compile(..) => None,
+    }
+}
+
+/// What has to be known of a node and its world before a question without an
+/// answer fails; `None` where it fails on every node, or has an answer.
+fn missing_to_answer(result: &CaseResult, world: &World) -> Option<String> {
+    match result.judged.as_ref().err()? {
+        AtlasError::NoSubject(from, to) => [from, to]
+            .into_iter()
+            .find(|end| matches!(end, End::Address(_)))
+            .map(|end| format!("{end} may be an address of the node, and no node is named")),
+        error @ AtlasError::NoAddress(End::Entity(Entity::KubeApiserver)) => {
+            (*world == World::default()).then(|| format!("{error}, and no world is known"))
+        }
+        AtlasError::Unknown(_)
+        | AtlasError::NoNode(_)
+        | AtlasError::NoLabel { .. }
+        | AtlasError::NoAddress(_)
+        | AtlasError::Family { .. }
+        | AtlasError::Compile(..) => None,
+    }
 }
 
 /// Asks the images.

@@ -1,11 +1,11 @@
 //! `hostfw policy check`: complaints as a compiler prints them, then what the
 //! policies come to.
 
-use hostfw_api::{CheckReport, CheckedNode, CheckedPolicy, Severity};
+use hostfw_api::{CaseNotRun, CheckReport, CheckedCases, CheckedNode, CheckedPolicy, Severity};
 
 use crate::render::{
     complaint,
-    figures::{bytes, counted, place},
+    figures::{bytes, count, counted, place},
     page::{Page, Paint},
     table::{Table, left, wrapping},
 };
@@ -20,6 +20,7 @@ pub(crate) fn render(report: &CheckReport, page: &Page) -> String {
         text.push_str(&page.words("", 2, &format!("{} is not read: {}", file.path, file.why)));
     }
     text.push_str(&verdict(report, page));
+    text.push_str(&cases(&report.cases, page));
     match &report.node {
         Some(node) => text.push_str(&on_node(node, &report.policies, page)),
         None if report.n_nodes == 0 && report.n_pods == 0 => text.push_str(NO_NODES),
@@ -47,6 +48,40 @@ fn verdict(report: &CheckReport, page: &Page) -> String {
         if report.accepted { ("Accepted", Paint::Good) } else { ("Refused", Paint::Bad) };
     format!("{}: {}.\n", page.paint(word, paint), findings.join(", "))
 }
+
+/// What became of the cases, where there are any; those that failed stand
+/// among the complaints.
+fn cases(cases: &CheckedCases, page: &Page) -> String {
+    let CheckedCases { passed, failed, not_run } = cases;
+    let n_not_run = u64::try_from(not_run.len()).unwrap_or(u64::MAX);
+    let sums: Vec<String> = [(*passed, "passed"), (*failed, "failed"), (n_not_run, "not run")]
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, word)| format!("{} {word}", count(number)))
+        .collect();
+    if sums.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("Cases: {}.\n", sums.join(", "));
+    for case in not_run.iter().take(SHOWN_CASES) {
+        let CaseNotRun { name, path, line, why } = case;
+        let words = format!("{name} ({}): {why}", place(path, *line));
+        text.push_str(&page.words("  not run: ", 4, &words));
+    }
+    let more = not_run.len().saturating_sub(SHOWN_CASES);
+    if more > 0 {
+        text.push_str(&format!("  and {more} more\n"));
+    }
+    if n_not_run > 0 {
+        text.push_str(&page.words("  ", 2, NAME_THEM));
+    }
+    text
+}
+
+/// Cases that were not run and are shown; of the others their number.
+const SHOWN_CASES: usize = 6;
+
+const NAME_THEM: &str = "--node NAME says which node `host` is, --world DIR who else there is.";
 
 fn on_node(node: &CheckedNode, policies: &[CheckedPolicy], page: &Page) -> String {
     let mut table = Table::new(0, [left(""), wrapping("")]);
@@ -169,6 +204,42 @@ mod tests {
             shop/web (policies.d/shop.yaml:1) selects shop/web-0, shop/web-1
             shop/everybody (policies.d/shop.yaml:1) selects 1,234 pods
             both (policies.d/shop.yaml:1) selects cp-1, shop/db-0
+        "#]]
+        .assert_eq(&text);
+        fits(&text);
+    }
+
+    #[test]
+    fn cases_that_were_not_run_are_named_with_what_is_not_known() {
+        let case = |line| CaseNotRun {
+            name: "operators reach SSH".to_owned(),
+            path: "policies.d/host.test.yaml".to_owned(),
+            line,
+            why: "`host` is the node itself, and no node is named".to_owned(),
+        };
+        let not_run = (2..9).map(case).collect();
+        let cases = CheckedCases { passed: 3, failed: 0, not_run };
+        let text = render(&CheckReport { node: None, cases, ..checked() }, &Page::PLAIN);
+        expect![[r#"
+            Accepted: 3 policies.
+            Cases: 3 passed, 7 not run.
+              not run: operators reach SSH (policies.d/host.test.yaml:2): `host` is the node
+                itself, and no node is named
+              not run: operators reach SSH (policies.d/host.test.yaml:3): `host` is the node
+                itself, and no node is named
+              not run: operators reach SSH (policies.d/host.test.yaml:4): `host` is the node
+                itself, and no node is named
+              not run: operators reach SSH (policies.d/host.test.yaml:5): `host` is the node
+                itself, and no node is named
+              not run: operators reach SSH (policies.d/host.test.yaml:6): `host` is the node
+                itself, and no node is named
+              not run: operators reach SSH (policies.d/host.test.yaml:7): `host` is the node
+                itself, and no node is named
+              and 1 more
+              --node NAME says which node `host` is, --world DIR who else there is.
+            host-all (policies.d/host-all.yaml:1) selects cp-1, infra-1, worker-1
+            host-control-plane (policies.d/host-control-plane.yaml:1) selects cp-1
+            host-gpu (policies.d/host-gpu.yaml:1) selects nothing in the known world
         "#]]
         .assert_eq(&text);
         fits(&text);

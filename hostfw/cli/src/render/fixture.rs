@@ -319,6 +319,7 @@ pub(crate) fn checked() -> CheckReport {
         ],
         n_nodes: 3,
         n_pods: 0,
+        cases: CheckedCases::default(),
         node: Some(CheckedNode {
             name: "cp-1".to_owned(),
             ingress_in_force: true,
