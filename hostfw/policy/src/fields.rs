@@ -139,23 +139,31 @@ pub fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
     };
     known
         .iter()
-        .map(|name| (rate(name), *name))
-        .filter(|(distance, name)| *distance <= (name.len() / 3).clamp(1, 4))
+        .map(|name| (rate(name), name.len().abs_diff(written.len()), *name))
+        .filter(|(distance, _, name)| *distance <= (name.len() / 3).clamp(1, 4))
         .min()
-        .map(|(_, name)| name)
+        .map(|(_, _, name)| name)
 }
 
-/// Edit distance: insertions, deletions, replacements.
+/// Edit distance: insertions, deletions, replacements, neighbours swapped.
 fn distance(left: &str, right: &str) -> usize {
+    let left: Vec<char> = left.chars().take(64).collect();
     let right: Vec<char> = right.chars().collect();
+    let mut above: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (index, one) in left.chars().take(64).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
+    for (index, one) in left.iter().enumerate() {
+        let mut next = vec![index + 1];
         for (column, other) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(one != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+            let mut best = row[column] + usize::from(one != other);
+            best = best.min(row[column + 1] + 1).min(next[column] + 1);
+            let is_swapped =
+                index > 0 && column > 0 && left[index - 1] == *other && right[column - 1] == *one;
+            if is_swapped {
+                best = best.min(above[column - 1] + 1);
+            }
+            next.push(best);
         }
+        above = std::mem::replace(&mut row, next);
     }
     row.last().copied().unwrap_or(0)
 }
@@ -172,5 +180,8 @@ mod tests {
         assert_eq!(nearest("toPort", &known), Some("toPorts"));
         assert_eq!(nearest("proto", &["port", "protocol"]), Some("protocol"));
         assert_eq!(nearest("priority", &known), None);
+        assert_eq!(nearest("form", &["name", "from", "to"]), Some("from"));
+        // Of two that were cut short the one that is nearly there.
+        assert_eq!(nearest("forbidden", &["for", "forbid"]), Some("forbid"));
     }
 }
