@@ -31,7 +31,9 @@ pub(crate) fn check(wanted: &CheckWanted, form: Form, page: &Page) -> anyhow::Re
         Form::Json => json(serde_json::to_string_pretty(&report))?,
         Form::Sarif => json(serde_json::to_string_pretty(&render::sarif::log(&report.complaints)))?,
         Form::Github => render::github::render(&report.complaints),
-        Form::Junit => return Err(Failure::Usage("`policy test` has this form".to_owned()).into()),
+        Form::Junit => {
+            return Err(Failure::Usage("only `policy test` has this form".to_owned()).into());
+        }
     };
     Ok(Outcome { text, yes: report.accepted })
 }

@@ -528,14 +528,20 @@ fn a_set_whose_cases_fail_or_cannot_be_read_is_refused_as_by_the_daemon() {
         ("{from: world, to: cp-1, port: tcp/ssh, expect: deny}", "[bad-port]: "),
         ("{from: world, to: cp-1, port: tcp/22, expect: maybe}", "[bad-expectation]: "),
         ("{from: world, to: cp-1, port: tcp/22}", "[missing-field]: "),
-        ("{from: world, to: remote-node, port: tcp/22, expect: deny}", "[test-failed]: "),
+        ("{from: world, to: remote-node, port: tcp/22, expect: deny}", "no answer: neither"),
+        ("{from: 192.0.2.7, to: cp-1, port: icmpv6/8, expect: deny}", "two ends of the protocol"),
+        ("{form: world, to: cp-1, port: tcp/22, expect: deny}", "= instead: from:"),
     ]
     .into_iter()
     .enumerate()
     {
         let output = checked_with_cases(&format!("wrong-{number}"), &format!("- {case}\n"), &world);
-        shows(&output, 1, &[complaint, "Refused: 1 error"]);
+        shows(&output, 1, &[complaint, "Refused: "]);
     }
+    // A bare number is a protocol, which is hardly meant behind `port`.
+    let bare = "- {from: 192.0.2.7, to: cp-1, port: \"22\", expect: deny}\n";
+    let output = checked_with_cases("bare", bare, &world);
+    shows(&output, 0, &["warning[protocol-number]: `22` is", "port: tcp/22, unless"]);
 }
 
 #[test]

@@ -252,7 +252,14 @@ fn read_case(
     let port = port?;
     let written = fields::text(port, "port", report)?;
     let what = match written.parse::<What>() {
-        Ok(what) => what,
+        Ok(what) => {
+            if written.bytes().all(|byte| byte.is_ascii_digit()) {
+                let meant = format!("`{written}` is the IP protocol of this number, and no port");
+                let instead = format!("port: tcp/{written}, unless the protocol is meant");
+                report.warning(port.at, "protocol-number", meant, instead);
+            }
+            what
+        }
         Err(fault) => {
             report.error(port.at, "bad-port", fault, "port: tcp/443");
             return None;
@@ -341,14 +348,21 @@ pub fn run(cases: Vec<Case>, atlas: &mut Atlas<'_>) -> Vec<CaseResult> {
 pub fn complaint(result: &CaseResult, sources: &[Source]) -> Complaint {
     let Case { path, at, name, .. } = &result.case;
     let bytes = sources.iter().find(|source| source.path == *path).map(|source| &source.bytes);
+    let (verb, instead) = match &result.judged {
+        Ok(_) => ("fails", "policies that do what the test says, or another expectation"),
+        Err(AtlasError::Compile(..)) => ("has no answer", "policies that can be compiled"),
+        Err(AtlasError::Family { .. }) => ("has no answer", "two ends of the protocol's family"),
+        Err(AtlasError::NoAddress(_)) => ("has no answer", "ends that have addresses"),
+        Err(_) => ("has no answer", "a node or a pod as one end at least"),
+    };
     Complaint {
         path: path.clone(),
         line: at.line,
         column: at.column,
         severity: crate::complaint::Severity::Error,
         code: "test-failed",
-        what: format!("the test `{name}` fails: {}", result.why()),
-        instead: "policies that do what the test says, or another expectation".to_owned(),
+        what: format!("the test `{name}` {verb}: {}", result.why()),
+        instead: instead.to_owned(),
         excerpt: bytes.map_or_else(String::new, |bytes| crate::complaint::line_of(bytes, at.line)),
     }
 }

@@ -254,6 +254,7 @@ fn wrong_guardrails_are_refused_with_their_place() {
         ("guardrails:\n- name: a\n  exactNames: true\n  require: {labels: [x]}\n", 2),
         ("guardrails:\n- name: a\n  widestPrefix: {ipv4: 33}\n", 3),
         ("guardrails:\n- name: a\n  widestPrefix: {}\n", 3),
+        ("guardrails:\n- name: a\n  widestPrefix: 16\n", 3),
         ("guardrails:\n- name: a\n  forbid: {ingress: []}\n", 3),
         ("guardrails:\n- name: a\n  forbid: {ingressDeny: []}\n", 3),
         ("guardrails:\n- name: a\n  require: {}\n", 3),
@@ -269,5 +270,29 @@ fn wrong_guardrails_are_refused_with_their_place() {
             complaints.iter().all(|one| one.line == line && !one.instead.is_empty()),
             "{text}{complaints:#?}"
         );
+    }
+}
+
+#[test]
+fn a_wrong_guardrail_is_answered_with_what_was_meant() {
+    for (lines, what, instead) in [
+        ("forbidden: {}", "a guardrail has no field `forbidden`", "forbid:"),
+        ("subjects: pods", "a guardrail has no field `subjects`", "for: nodes, or for: pods"),
+        ("endpointSelector: {}", "a guardrail has no field `endpointSelector`", "for: pods"),
+        (
+            "widestPrefix: 16",
+            "`widestPrefix` is said for each family",
+            "widestPrefix: {ipv4: 16, ipv6: 32}",
+        ),
+        (
+            "why: x",
+            "a guardrail demands one thing, and this one nothing",
+            "one of forbid, allowOnly, widestPrefix, exactNames, require",
+        ),
+    ] {
+        let text = format!("guardrails:\n- name: a\n  {lines}\n");
+        let (_, complaints) = read_guardrails([&source("a.guardrails.yaml", &text)]);
+        let is_it = |one: &Complaint| one.what == what && one.instead == instead;
+        assert!(complaints.iter().any(is_it), "{text}{complaints:#?}");
     }
 }

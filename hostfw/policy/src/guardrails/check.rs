@@ -62,7 +62,7 @@ pub fn check(
 
 fn remedy(demand: &Demand) -> &'static str {
     match demand {
-        Demand::Forbid(_) => "a rule without it",
+        Demand::Forbid(_) => "a rule that does not allow it",
         Demand::AllowOnly(_) => "only what the guardrail lists",
         Demand::WidestPrefix { .. } => "longer prefixes",
         Demand::ExactNames => "matchName, for each name",

@@ -57,10 +57,17 @@ fn read(node: &Node, report: &mut Report<'_>) -> Option<Guardrail> {
         "ingress" | "egress" => Some(format!("forbid: {{{unknown}: [...]}}")),
         "deny" => Some("forbid:".to_owned()),
         "allow" => Some("allowOnly:".to_owned()),
+        "subject" | "subjects" | "kind" => Some("for: nodes, or for: pods".to_owned()),
+        "nodeSelector" => Some("for: nodes".to_owned()),
+        "endpointSelector" | "podSelector" => Some("for: pods".to_owned()),
         _ => None,
     });
     let [demand] = demands.as_slice() else {
-        let what = format!("a guardrail demands one thing, and this one {}", demands.len());
+        let n_demands = match demands.len() {
+            0 => "nothing".to_owned(),
+            several => several.to_string(),
+        };
+        let what = format!("a guardrail demands one thing, and this one {n_demands}");
         report.error(node.at, "bad-guardrail", what, format!("one of {}", DEMANDS.join(", ")));
         return None;
     };
@@ -68,6 +75,11 @@ fn read(node: &Node, report: &mut Report<'_>) -> Option<Guardrail> {
     let demand = match demand.key.as_str() {
         "forbid" => Demand::Forbid(read_rules(value, "forbid", report)?),
         "allowOnly" => Demand::AllowOnly(read_rules(value, "allowOnly", report)?),
+        "widestPrefix" if matches!(value.value, Value::Number(_) | Value::Text(_)) => {
+            let what = "`widestPrefix` is said for each family";
+            report.error(value.at, "wrong-type", what, "widestPrefix: {ipv4: 16, ipv6: 32}");
+            return None;
+        }
         "widestPrefix" => {
             let mut fields = Fields::new(value, "widestPrefix", report)?;
             let [ipv4, ipv6] = ["ipv4", "ipv6"].map(|name| fields.take(name));
