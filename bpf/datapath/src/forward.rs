@@ -46,6 +46,10 @@ pub fn judge<P: Packet, I: Image, T: Tables>(
 impl<I: Image, T: Tables> Case<'_, I, T> {
     #[inline(always)]
     fn forwarded<P: Packet>(&self, direction: Direction, packet: &P) -> Judged {
+        if packet.facts().for_other {
+            // Taken in by another device on this one, and never forwarded here.
+            return unread(pass(Reason::Transit));
+        }
         let frame = parse::frame(packet);
         let network = match frame.carried {
             Carried::V4 => parse::v4(packet, frame.offset),
@@ -57,7 +61,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         // Nobody forwards it.
         let Some(network) = network else { return unread(pass(Reason::NotEnforced)) };
         let is_own = matches!(direction, Direction::Ingress)
-            && (network.destination.is_group() || self.is_for_host(&network));
+            && (network.destination.is_group() || self.is_for_host(packet, &network));
         let upper = match packet.upper(network.start(Depth::Packet)) {
             Ok(upper) => upper,
             Err(_) if is_own => return unread(pass(Reason::NotEnforced)),

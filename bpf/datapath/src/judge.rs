@@ -109,7 +109,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         };
         let Some(network) = network else { return unread(refuse(Reason::Malformed)) };
         let group = network.destination.is_group();
-        if !group && !self.is_for_host(&network) {
+        if !group && !self.is_for_host(packet, &network) {
             return unread(pass(Reason::Transit));
         }
         let upper = match packet.upper(network.start(Depth::Packet)) {
@@ -130,12 +130,15 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         read(verdict, key, &upper)
     }
 
-    /// True for a packet to this host.
+    /// True for a packet to this host. The hardware address of another device
+    /// settles only what the image does not: a program behind this one may
+    /// still hand such a frame to the host (host-behaviour clause A3.12).
     #[inline(always)]
-    pub(crate) fn is_for_host(&self, network: &Network) -> bool {
+    pub(crate) fn is_for_host<P: Packet>(&self, packet: &P, network: &Network) -> bool {
         let word = image::peer(self.image, &network.destination);
         word & LOCAL != 0
             || (word & ELSEWHERE == 0
+                && !packet.facts().for_other
                 && (!network.source.is_forwarded_for()
                     || self.tables.is_delivered(&network.source, &network.destination)))
     }
@@ -149,8 +152,11 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         key: &FlowKey,
         kind: Kind,
     ) -> Verdict {
-        let (index, answer, rule) =
-            self.ask(Direction::Ingress, &network.source, upper.protocol, upper.port);
+        let peer = image::peer(self.image, &network.source);
+        if peer & LOCAL != 0 && is_forgery(network) {
+            return refuse(Reason::Spoofed);
+        }
+        let (index, answer, rule) = self.ask(Direction::Ingress, peer, upper.protocol, upper.port);
         if answer.allows() {
             let egress = image::subject(self.image, HOST, Direction::Egress);
             // What is translated and forwarded behind this answers from here.
@@ -250,16 +256,10 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         answer.allows() || (self.audit && answer == Answer::DefaultDeny)
     }
 
-    /// Asks the image: verdict index, answer, deciding rule.
+    /// Asks the image about a peer word: verdict index, answer, deciding rule.
     #[inline(always)]
-    fn ask(
-        &self,
-        direction: Direction,
-        peer: &Address,
-        protocol: u8,
-        port: u16,
-    ) -> (u32, Answer, u32) {
-        let peer_class = image::peer(self.image, peer) & CLASS;
+    fn ask(&self, direction: Direction, peer: u32, protocol: u8, port: u16) -> (u32, Answer, u32) {
+        let peer_class = peer & CLASS;
         let question = Question { subject: HOST, direction, peer_class, protocol, port };
         let index = self.image.find(question);
         let (answer, rule) = image::verdict(self.image, index);
@@ -293,8 +293,9 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         } else if inner.protocol == protocol::TCP {
             self.tables.opener(&key) != Opener::Nobody
         } else if matches!(icmp::kind(&inner), Kind::Ordinary | Kind::EchoReply) {
-            // Our answer to a flow that policy admits: nothing is stored for it.
-            self.may_receive(&key)
+            // Our answer to a flow that policy admits: it is stored only where
+            // egress policy does not let us send by itself.
+            self.may_receive(&key) && (self.may_send(&key) || self.is_live(Table::Admitted, &key))
         } else {
             false
         };
@@ -396,13 +397,14 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             Kind::Error => return pass(Reason::Related),
             Kind::Ordinary | Kind::EchoRequest | Kind::EchoReply => {}
         }
-        let (index, answer, rule) =
-            self.ask(Direction::Egress, &network.destination, upper.protocol, upper.port);
+        let peer = image::peer(self.image, &network.destination);
+        let (index, answer, rule) = self.ask(Direction::Egress, peer, upper.protocol, upper.port);
         if answer.allows() {
             self.note_own(key, upper, kind, 0);
             return allowed(index, answer, rule, upper);
         }
-        if self.answers_admitted(key, upper) {
+        // The identifier of an echo is the same both ways; a request asks.
+        if kind != Kind::EchoRequest && self.answers_admitted(key, upper) {
             return pass(Reason::Admitted);
         }
         let verdict = denied(index, answer, rule);
@@ -491,6 +493,15 @@ fn exempt_ingress(kind: Kind, network: &Network, group: bool) -> Option<Verdict>
         }
         Kind::Ordinary | Kind::EchoRequest | Kind::EchoReply | Kind::Error => None,
     }
+}
+
+/// True when a packet with an own address as its sender cannot have come from
+/// this host: what it sends to itself stays on loopback. The kernel refuses
+/// such IPv4 packets (martian sources) and lets such IPv6 ones in. A link-local
+/// address is this host's on one link and a router's on the next.
+#[inline(always)]
+fn is_forgery(network: &Network) -> bool {
+    network.v6 && network.source.is_forwarded_for()
 }
 
 #[inline(always)]

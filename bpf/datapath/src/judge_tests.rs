@@ -23,6 +23,8 @@ use crate::{
     verdict::Report,
 };
 
+mod special;
+
 const OWN: &str = "10.0.0.1";
 const FRIEND: &str = "192.0.2.7";
 const FOE: &str = "198.51.100.9";
@@ -127,6 +129,9 @@ pub(crate) fn picture(ingress: bool, egress: bool) -> Vec<u32> {
     words
 }
 
+/// What the kernel says beside an ordinary frame.
+const PLAIN: Facts = Facts { layer: Layer::Ethernet, vlan: 0, forwarded: false, for_other: false };
+
 /// A host under test.
 struct Host {
     words: Vec<u32>,
@@ -146,7 +151,10 @@ impl Host {
         layer: Layer,
         forwarded: bool,
     ) -> Verdict {
-        let facts = Facts { layer, vlan: 0, forwarded };
+        self.verdict_with(direction, bytes, Facts { layer, forwarded, ..PLAIN })
+    }
+
+    fn verdict_with(&self, direction: Direction, bytes: &[u8], facts: Facts) -> Verdict {
         judge(direction, &Bytes { bytes, facts }, &self.words.as_slice(), &self.model, self.audit)
             .verdict
     }
@@ -373,35 +381,35 @@ fn frames_that_are_not_ip_pass_and_tagged_ones_are_left_to_their_device() {
         let verdict = host.verdict(Direction::Ingress, frame, Layer::Ethernet, false);
         assert_eq!((verdict.action, verdict.reason), (Action::Pass, Reason::NotIp));
     }
+    // The kernel has taken the tag out, as it does before it asks.
     let plain = sketch::ethernet(ip(STRANGER), ip(OWN), tcp(1, 22, SYN));
-    let tagged = |tag: u16| {
-        let mut frame = Vec::from(&plain[..12]);
-        frame.extend([0x81, 0x00]);
-        frame.extend(tag.to_be_bytes());
-        frame.extend(&plain[12..]);
-        frame
-    };
-    let verdict = host.verdict(Direction::Ingress, &tagged(5), Layer::Ethernet, false);
-    assert_eq!((verdict.action, verdict.reason), (Action::Pass, Reason::Tagged));
-    // VLAN id 0 carries a priority only: the frame is this device's own.
-    let verdict = host.verdict(Direction::Ingress, &tagged(0xe000), Layer::Ethernet, false);
-    assert_eq!((verdict.action, verdict.reason), DENIED);
+    for direction in [Direction::Ingress, Direction::Egress] {
+        let facts = Facts { vlan: 5, ..PLAIN };
+        let verdict = host.verdict_with(direction, &plain, facts);
+        assert_eq!((verdict.action, verdict.reason), (Action::Pass, Reason::Tagged));
+    }
 }
 
 #[test]
-fn tags_that_name_no_vlan_do_not_hide_a_packet() {
-    // The kernel strips any number of them; only the first is followed here.
-    let host = Host::new(true, false);
+fn a_tag_that_is_left_in_the_frame_does_not_hide_a_packet() {
+    // VLAN id 0 carries a priority only, and a VLAN device may leave its tag
+    // where it is; the kernel strips any number, two are followed here.
+    let host = Host::new(true, true);
     let plain = sketch::ethernet(ip(STRANGER), ip(OWN), tcp(1, 22, SYN));
-    let stacked = |second: u16| {
+    let reason = |tags: &[u16]| {
         let mut frame = Vec::from(&plain[..12]);
-        frame.extend([0x81, 0x00, 0, 0, 0x81, 0x00]);
-        frame.extend(second.to_be_bytes());
+        for tag in tags {
+            frame.extend([0x81, 0x00]);
+            frame.extend(tag.to_be_bytes());
+        }
         frame.extend(&plain[12..]);
         host.verdict(Direction::Ingress, &frame, Layer::Ethernet, false).reason
     };
-    assert_eq!(stacked(0), Reason::Malformed);
-    assert_eq!(stacked(5), Reason::Tagged);
+    for tags in [&[5][..], &[0xe000], &[100, 7], &[0, 5]] {
+        assert_eq!(reason(tags), Reason::DefaultDeny, "{tags:x?}");
+    }
+    assert_eq!(reason(&[0, 0, 0]), Reason::Malformed);
+    assert_eq!(reason(&[0, 5, 0]), Reason::Tagged);
 }
 
 #[test]

@@ -29,12 +29,18 @@ pub struct Bytes<'a> {
 impl<'a> Bytes<'a> {
     /// A frame as an Ethernet device sees it.
     pub const fn ethernet(bytes: &'a [u8]) -> Self {
-        Self { bytes, facts: Facts { layer: Layer::Ethernet, vlan: 0, forwarded: false } }
+        Self {
+            bytes,
+            facts: Facts { layer: Layer::Ethernet, vlan: 0, forwarded: false, for_other: false },
+        }
     }
 
     /// A packet as a device without link layer sees it.
     pub const fn ip(bytes: &'a [u8]) -> Self {
-        Self { bytes, facts: Facts { layer: Layer::Ip, vlan: 0, forwarded: false } }
+        Self {
+            bytes,
+            facts: Facts { layer: Layer::Ip, vlan: 0, forwarded: false, for_other: false },
+        }
     }
 }
 

@@ -19,6 +19,10 @@ pub struct Facts {
     /// Egress: the packet came in through a device, so another host or a pod
     /// sent it. Ingress: always false.
     pub forwarded: bool,
+    /// Ingress: the frame is addressed to the hardware address of another
+    /// device, such as a macvlan; the kernel keeps it from this one. Egress:
+    /// always false.
+    pub for_other: bool,
 }
 
 /// What the first byte of a device's packets belongs to.

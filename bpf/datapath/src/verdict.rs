@@ -128,6 +128,10 @@ reasons! {
     BrokenImage = 40, "broken-image";
     /// Policy wants a proxy to look into it, and there is none.
     NoProxy = 41, "no-proxy";
+    /// The sender chose the route: an IPv4 option (RFC 7126 section 4.3).
+    SourceRoute = 42, "source-route";
+    /// IPv6 from outside that claims an address of this host as its sender.
+    Spoofed = 43, "spoofed";
 }
 
 /// Slots of the reason counters for one direction.

@@ -62,6 +62,9 @@ impl Skb {
     }
 }
 
+/// `PACKET_OTHERHOST`, include/uapi/linux/if_packet.h.
+const PACKET_OTHERHOST: u32 = 3;
+
 /// All offsets stay below this; the mask tells the verifier so.
 const OFFSET_MASK: usize = 0x3ff;
 const _: () = assert!(MAX_OFFSET as usize + 64 <= OFFSET_MASK + 1);
@@ -72,7 +75,10 @@ impl Packet for Skb {
         let context = self.context();
         let vlan = if context.vlan_present != 0 { (context.vlan_tci & 0x0fff) as u16 } else { 0 };
         let forwarded = self.egress && context.ingress_ifindex != 0;
-        Facts { layer: self.layer, vlan, forwarded }
+        let for_other = !self.egress
+            && matches!(self.layer, Layer::Ethernet)
+            && context.pkt_type == PACKET_OTHERHOST;
+        Facts { layer: self.layer, vlan, forwarded, for_other }
     }
 
     #[inline(always)]

@@ -320,6 +320,8 @@ fn meaning(reason: Reason) -> String {
         Reason::HopLimit => "neighbour discovery must not cross a router",
         Reason::TinyFragment => "a fragment that would rewrite the TCP header",
         Reason::NoProxy => "policy wants a proxy to look into it, and there is none",
+        Reason::SourceRoute => "routes that the sender chose are never accepted",
+        Reason::Spoofed => "it comes from outside and claims to be from this node",
         Reason::BrokenImage => "the image gave no answer: a defect of hostfw",
     };
     format!("{reason}: {words}")

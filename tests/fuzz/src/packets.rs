@@ -144,6 +144,7 @@ fn judged_alike(setting: Setting, bytes: &[u8], words: &[u32], model: Model) -> 
         layer: if setting.bare { Layer::Ip } else { Layer::Ethernet },
         vlan: u16::from(setting.tagged) * 7,
         forwarded: setting.egress && setting.forwarded,
+        for_other: false,
     };
     let judged_in = |model: &Model, bytes| {
         let judged = judge(direction, &Bytes { bytes, facts }, &words, model, setting.audit);

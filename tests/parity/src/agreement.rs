@@ -11,6 +11,7 @@ use hostfw_datapath::{
     control_word::{ControlWord, InForce},
     judge,
     model::{Bytes, Model},
+    packet::Layer,
 };
 use proptest::{
     collection::vec,
@@ -106,7 +107,12 @@ fn runner(seed: u8) -> TestRunner {
 }
 
 fn native(case: &Case, words: &[u32], model: &Model, audit: bool) -> Seen {
-    let facts = Facts { layer: case.layer, vlan: 0, forwarded: case.forwarded };
+    // The test runner takes the frame for one on loopback, whose hardware
+    // address is zero.
+    let for_other = !case.egress
+        && case.layer == Layer::Ethernet
+        && case.bytes.get(..6).is_some_and(|to| to != [0; 6] && to[0] & 1 == 0);
+    let facts = Facts { layer: case.layer, vlan: 0, forwarded: case.forwarded, for_other };
     let packet = Bytes { bytes: &case.bytes, facts };
     let direction = if case.egress { Direction::Egress } else { Direction::Ingress };
     let verdict = judge(direction, &packet, &words, model, audit).verdict;

@@ -40,9 +40,9 @@ pub struct Case {
 /// Any packet.
 pub fn case() -> impl Strategy<Value = Case> {
     let shape = (any::<bool>(), any::<bool>(), 0..10u8, prop_oneof![9 => Just(0u8), 1 => 1..60u8]);
-    let link = prop_oneof![6 => Just(Link::Plain), 1 => (0..0x1fffu16, any::<bool>())
-        .prop_map(|(tag, double)| Link::Tagged { tag, double }), 1 => any::<u16>().prop_map(Link::Other),
-        2 => Just(Link::None)];
+    let tagged = (0..0x1fffu16, 1..4u8).prop_map(|(tag, n_tags)| Link::Tagged { tag, n_tags });
+    let link = prop_oneof![3 => Just(Link::Plain), 3 => Just(Link::Here), 1 => tagged,
+        1 => any::<u16>().prop_map(Link::Other), 2 => Just(Link::None)];
     (network(), link, shape, vec(any::<u8>(), 0..40)).prop_map(
         |(packet, link, (egress, forwarded, damage, cut), noise)| {
             let layer = if link == Link::None { Layer::Ip } else { Layer::Ethernet };
@@ -60,8 +60,14 @@ pub fn case() -> impl Strategy<Value = Case> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
     None,
+    /// To the hardware address of another device.
     Plain,
-    Tagged { tag: u16, double: bool },
+    /// To that of the device.
+    Here,
+    Tagged {
+        tag: u16,
+        n_tags: u8,
+    },
     Other(u16),
 }
 
@@ -72,14 +78,16 @@ impl Link {
         match self {
             Self::None => return packet,
             Self::Plain => frame.extend(ethertype.to_be_bytes()),
+            Self::Here => {
+                frame[..6].fill(0);
+                frame.extend(ethertype.to_be_bytes());
+            }
             Self::Other(other) => frame.extend(other.to_be_bytes()),
-            Self::Tagged { tag, double } => {
+            Self::Tagged { tag, n_tags } => {
                 // A third of the tags carry a priority only.
                 let tag = if tag % 3 == 0 { tag & 0xe000 } else { tag };
-                frame.extend(0x8100u16.to_be_bytes());
-                frame.extend(tag.to_be_bytes());
-                if double {
-                    frame.extend(0x88a8u16.to_be_bytes());
+                for kind in [0x8100u16, 0x88a8, 0x8100].into_iter().take(n_tags.into()) {
+                    frame.extend(kind.to_be_bytes());
                     frame.extend(tag.to_be_bytes());
                 }
                 frame.extend(ethertype.to_be_bytes());
@@ -199,7 +207,15 @@ where
             bytes.extend([hops, protocol, 0, 0]);
             bytes.extend(source.octets());
             bytes.extend(destination.octets());
-            bytes.extend(std::iter::repeat_n(1, options));
+            let mut list = vec![1; options];
+            // Here and there a chosen route, behind other options.
+            if let Some(place) = list.get_mut(usize::from(source.octets()[3] & 3))
+                && fragment & 1 == 0
+                && hops == 64
+            {
+                *place = 131;
+            }
+            bytes.extend(list);
             bytes.extend(payload);
             (false, bytes)
         },

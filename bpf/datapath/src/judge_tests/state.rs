@@ -33,7 +33,7 @@ impl Host {
     }
 
     fn judged(&self, direction: Direction, bytes: &[u8], forwarded: bool) -> Judged {
-        let facts = Facts { layer: Layer::Ethernet, vlan: 0, forwarded };
+        let facts = Facts { forwarded, ..PLAIN };
         let image = self.words.as_slice();
         judge(direction, &Bytes { bytes, facts }, &image, &self.model, self.audit)
     }

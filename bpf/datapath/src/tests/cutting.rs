@@ -54,7 +54,7 @@ proptest! {
         let direction = if egress { Direction::Egress } else { Direction::Ingress };
         let bytes = blueprint.bytes();
         let judged = |bytes| {
-            let facts = Facts { layer: blueprint.layer(), vlan: 0, forwarded: egress && forwarded };
+            let facts = Facts { layer: blueprint.layer(), vlan: 0, forwarded: egress && forwarded, for_other: false };
             host.judge(direction, &Bytes { bytes, facts })
         };
         let (whole, _) = judged(&bytes);
@@ -178,7 +178,8 @@ fn busy() -> Model {
     for peer in PEERS.map(|peer| IpAddr::from(Ipv4Addr::from(peer))) {
         let send = |content| {
             let frame = sketch::ethernet(IpAddr::from(OWN), peer, content);
-            let facts = Facts { layer: Layer::Ethernet, vlan: 0, forwarded: false };
+            let facts =
+                Facts { layer: Layer::Ethernet, vlan: 0, forwarded: false, for_other: false };
             let packet = Bytes { bytes: &frame, facts };
             judge(Direction::Egress, &packet, &open.as_slice(), &model, false)
         };

@@ -84,7 +84,7 @@ proptest! {
             }
         }
         let layer = if ip { Layer::Ip } else { Layer::Ethernet };
-        let facts = Facts { layer, vlan: vlan.saturating_sub(1), forwarded };
+        let facts = Facts { layer, vlan: vlan.saturating_sub(1), forwarded, for_other: false };
         read_all(&Watched(Bytes { bytes: &bytes, facts }));
     }
 
@@ -153,7 +153,7 @@ impl Packet for Watched<'_> {
 }
 
 pub(super) fn packet_of<'a>(blueprint: &Blueprint, bytes: &'a [u8]) -> Bytes<'a> {
-    let facts = Facts { layer: blueprint.layer(), vlan: 0, forwarded: false };
+    let facts = Facts { layer: blueprint.layer(), vlan: 0, forwarded: false, for_other: false };
     Bytes { bytes, facts }
 }
 
@@ -164,10 +164,13 @@ fn frame_of(blueprint: &Blueprint) -> Frame {
     };
     let names_a_vlan = |tag: &crate::blueprint::Tag| tag.control & 0x0fff != 0;
     let (carried, offset) = match (tags, &blueprint.payload) {
-        // One tag without a name is followed; what it hides must have one.
-        ([first, ..], _) if names_a_vlan(first) => (Carried::Tagged, 0),
-        ([_, second, ..], _) if names_a_vlan(second) => (Carried::Tagged, 0),
-        ([_, _, ..], _) => (Carried::Cut, 0),
+        // Two tags are followed; what hides behind more must name a VLAN.
+        ([first, second, _, ..], _) if [first, second].into_iter().any(names_a_vlan) => {
+            (Carried::Tagged, 0)
+        }
+        ([_, _, _, ..], _) => (Carried::Cut, 0),
+        ([_, _], Payload::V4(_)) => (Carried::V4, 22),
+        ([_, _], Payload::V6(_)) => (Carried::V6, 22),
         ([_], Payload::V4(_)) => (Carried::V4, 18),
         ([_], Payload::V6(_)) => (Carried::V6, 18),
         ([], Payload::V4(_)) => (Carried::V4, below),
@@ -198,6 +201,7 @@ fn v4_of(packet: &V4, offset: u32) -> Option<Network> {
         next: upper.protocol(false),
         hop_limit: *hops,
         fragment: *fragment,
+        options: 4 * u32::from(*options),
         after: offset + u32::try_from(header).expect("at most 60"),
         end: if says == 0 { NO_END } else { end(offset, says) },
         v6: false,
@@ -220,6 +224,7 @@ fn v6_of(packet: &V6, offset: u32) -> Option<Network> {
         next,
         hop_limit: *hops,
         fragment: 0,
+        options: 0,
         after: offset + 40,
         end: if is_jumbo { NO_END } else { end(offset, 40 + says) },
         v6: true,
