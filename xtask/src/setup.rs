@@ -63,6 +63,10 @@ fn test_tools() -> Vec<Need> {
         Need::program("network set-up", "ip", &["iproute2"]),
         Need::program("BPF inspection", "bpftool", &["bpftool", "linux-tools-common"]),
         Need::program("packet filter to compare with", "nft", &["nftables"]),
+        Need::program("DHCP server", "dnsmasq", &["dnsmasq-base"]),
+        Need::program("DHCP client", "udhcpc", &["udhcpc"]),
+        Need::program("DHCPv6 client", "dhcpcd", &["dhcpcd-base", "dhcpcd5"]),
+        Need::program("WireGuard set-up", "wg", &["wireguard-tools"]),
         Need::program("packet capture", "tcpdump", &["tcpdump"]),
         Need::program("process tools", "sysctl", &["procps"]),
     ]
