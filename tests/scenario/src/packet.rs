@@ -3,7 +3,11 @@
 //! Each function puts one layer around what it is given; nothing is decided
 //! about what a packet is for.
 
+mod reshape;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+pub use reshape::{fragments, tagged, with_extensions, with_options};
 
 /// A hardware address.
 pub type Mac = [u8; 6];

@@ -2,14 +2,14 @@
 
 use hostfw_api::Direction;
 use hostfw_scenario::{
-    Echo, Firewall, Host, Lab, LinkSocket, Reach, contains, lab,
-    packet::{self, Mac, SYN, ethernet, icmp, icmpv6, ipv6, protocol},
+    Firewall, Host, LinkSocket, Reach, contains, lab,
+    packet::{self, Mac, SYN, ethernet, icmpv6, ipv6, protocol},
     reaches,
     scene::{
-        MS, NODE, NODE_MAC, NODE6, PEER, PEER_MAC, PEER6, SECOND, SILENCE, node_port, node_port6,
+        NODE, NODE_MAC, NODE6, PEER, PEER_MAC, PEER6, SECOND, SILENCE, node_port, node_port6,
         open_port, pair, policy,
     },
-    udp, wait_until,
+    wait_until,
 };
 
 /// Nothing is allowed in any direction.
@@ -115,75 +115,4 @@ fn a_syn_to_a_closed_port_is_dropped_silently_and_each_one_is_told() {
                 && flow.packets == 5
         })
     });
-}
-
-/// A node and a far host with a router between them, which sends packets of
-/// `mtu` bytes at most to the far host. The far host keeps to that without
-/// saying so in its connections, so that the node has to find out.
-fn routed(lab: &Lab, mtu: u16) -> (Host, Host, Host) {
-    let (node, router) = pair(lab);
-    let far = lab.host("far");
-    lab.cable((&router, "eth1", "02:00:00:00:01:02"), (&far, "eth0", "02:00:00:00:01:03"));
-    router.ip(&format!("link set eth1 mtu {mtu} up\naddr add 198.51.100.2/24 dev eth1\n"));
-    router.sysctl("net/ipv4/ip_forward", "1");
-    far.ip(&format!(
-        "link set eth0 up\naddr add 198.51.100.3/24 dev eth0\n\
-         route add default via 198.51.100.2 mtu {mtu} advmss 1460\n"
-    ));
-    node.ip("route add 198.51.100.0/24 via 192.0.2.2\n");
-    (node, router, far)
-}
-
-/// T8.
-#[test]
-fn a_router_may_report_about_a_live_flow_and_about_nothing_else() {
-    let lab = lab!();
-    let (node, router, _far) = routed(&lab, 1500);
-    let firewall = firewall(&node, "ingress:\n- {}\n");
-    let seen = LinkSocket::open(&node, "eth0", LinkSocket::IPV4);
-    // Type 11 at offset 34, the quoted destination port at 34 + 8 + 20 + 2.
-    let exceeded = |port: u16| {
-        move |frame: &[u8]| {
-            frame.get(34) == Some(&11) && frame.get(64..66) == Some(&port.to_be_bytes())
-        }
-    };
-    let far = "198.51.100.3:33434".parse().expect("an address and a port");
-    let flow = udp(&node, far, SECOND);
-    flow.set_ttl(1).expect("an open socket");
-    flow.send(b"one hop only").expect("sent");
-    assert!(seen.sees(SECOND, exceeded(33434)), "the router's report about a live flow");
-
-    let quoted = packet::udp((NODE, 40_000), (far.ip(), 33_435), b"never sent");
-    let report = icmp(11, 0, [0; 4], &quoted);
-    let forged = packet::ip(PEER, NODE, protocol::ICMP, &report);
-    let from = LinkSocket::open(&router, "eth0", LinkSocket::IPV4);
-    from.send(&ethernet(NODE_MAC, PEER_MAC, LinkSocket::IPV4, &forged));
-    assert!(!seen.sees(SILENCE, exceeded(33435)), "a report about a flow that does not exist");
-    assert_eq!(firewall.ingress_packets("related"), 1);
-    assert_eq!(firewall.ingress_packets("default-deny"), 1);
-}
-
-/// T9.
-#[test]
-fn a_path_with_a_smaller_packet_size_is_found() {
-    let lab = lab!();
-    let (node, _router, far) = routed(&lab, 1300);
-    // Without the router's report a large packet would be lost for ever.
-    node.sysctl("net/ipv4/tcp_mtu_probing", "0");
-    let firewall = firewall(&node, "ingress:\n- {}\n");
-    let at = "198.51.100.3:7".parse().expect("an address and a port");
-    let _echo = Echo::start(&far, at);
-    let mut stream = hostfw_scenario::tcp(&node, at, 10 * SECOND);
-    use std::io::{Read, Write};
-    let mut reader = stream.try_clone().expect("a descriptor can be duplicated");
-    let sent: Vec<u8> = (0..200_000_u32).map(|number| number as u8).collect();
-    let copy = sent.clone();
-    let writer = std::thread::spawn(move || stream.write_all(&copy).map(|()| stream));
-    let mut received = vec![0; sent.len()];
-    reader.read_exact(&mut received).expect("the echo comes back");
-    assert_eq!(received, sent);
-    drop(writer.join().expect("the writer does not panic").expect("everything is written"));
-    assert!(firewall.ingress_packets("related") >= 1, "the router's report was needed");
-    // Give the last acknowledgements their time before the lab is taken away.
-    std::thread::sleep(10 * MS);
 }
