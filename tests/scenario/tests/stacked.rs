@@ -89,7 +89,7 @@ fn a_packet_of_a_vlan_is_judged_once_and_on_the_device_of_its_vlan() {
     }
     let firewall = firewall(&node, ONE_PORT);
     let status = firewall.status();
-    assert_eq!(filtered(&status), ["eth0", "eth0.5", "outer", "inner"]);
+    assert_eq!(filtered(&status), ["eth0", "eth0.5", "inner", "outer"]);
     let sockets = ["192.0.2.1:7", "10.0.5.1:7", "10.0.7.1:7"]
         .map(|own| node.inside(|| std::net::UdpSocket::bind(own)).expect("a free port"));
     let _there: Vec<Echo> = ["192.0.2.2:7", "10.0.5.2:7", "10.0.7.2:7"]
