@@ -169,3 +169,22 @@ pub enum Report {
     /// Dropped, or would be.
     Denied = 2,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, string::ToString};
+
+    use super::*;
+
+    #[test]
+    fn a_reason_is_shown_by_its_stable_name_and_found_by_its_number() {
+        assert_eq!(Reason::DefaultDeny.to_string(), "default-deny");
+        for reason in Reason::ALL {
+            assert_eq!(reason.to_string(), reason.name());
+        }
+        let found: BTreeSet<Reason> = (0..=u8::MAX).filter_map(Reason::from_number).collect();
+        assert_eq!(found, Reason::ALL.iter().copied().collect());
+        let names: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+    }
+}
