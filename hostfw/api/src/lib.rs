@@ -35,8 +35,8 @@ pub use crate::{
     },
     rules::{DirectionCounters, ReasonCounter, RuleKind, RuleOrigin, RuleReport, RulesReport},
     status::{
-        Complaint, GenerationReport, IgnoredFile, Mode, NodeReport, PolicyReport, RefusedSet,
-        Severity, StatusReport,
+        Complaint, GenerationReport, IgnoredFile, KernelReport, Mode, NodeReport, PolicyReport,
+        RefusedSet, Severity, StatusReport,
     },
 };
 

@@ -14,6 +14,9 @@ pub struct StatusReport {
     pub version: String,
     /// Seconds since the daemon started; enforcement may be older.
     pub uptime_s: u64,
+    /// The kernel, and what it lacks; empty from a daemon that does not say.
+    #[serde(default)]
+    pub kernel: KernelReport,
     /// Who this node is, as policies see it.
     pub node: NodeReport,
     /// What the kernel does with incoming packets, read from its maps.
@@ -39,6 +42,16 @@ pub struct StatusReport {
     pub unfiltered: Vec<UnfilteredLink>,
     /// Everything else that is not as it should be, one sentence each.
     pub problems: Vec<String>,
+}
+
+/// The kernel under the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelReport {
+    /// Its release, as it names itself.
+    pub release: String,
+    /// What a trial has shown to be missing, one sentence each with the version
+    /// that has it and what happens without.
+    pub lacks: Vec<String>,
 }
 
 /// A node as policies see it.

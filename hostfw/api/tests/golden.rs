@@ -96,6 +96,10 @@ fn status() -> StatusReport {
     StatusReport {
         version: "0.1.0".to_owned(),
         uptime_s: 3_600,
+        kernel: KernelReport {
+            release: "6.1.0-47-cloud-amd64".to_owned(),
+            lacks: vec!["tcx needs Linux 6.6: devices are filtered with clsact".to_owned()],
+        },
         node: NodeReport {
             name: "cp-1".to_owned(),
             labels: BTreeMap::from([(

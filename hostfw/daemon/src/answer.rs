@@ -99,6 +99,10 @@ fn status(report: &StatusReport, kernel: &Kernel, started_ms: u64) -> said::Stat
     said::StatusReport {
         version: env!("CARGO_PKG_VERSION").into(),
         uptime_s: clock::now_ms().saturating_sub(started_ms) / 1_000,
+        kernel: said::KernelReport {
+            release: Kernel::release(),
+            lacks: kernel.lacks().iter().map(ToString::to_string).collect(),
+        },
         node: said::NodeReport { name: report.node.clone(), labels: report.labels.clone() },
         ingress: mode(live, kernel, Direction::Ingress),
         egress: mode(live, kernel, Direction::Egress),

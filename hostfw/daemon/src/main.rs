@@ -94,6 +94,9 @@ fn enforce(
 ) -> anyhow::Result<()> {
     let state = State::new(&config.paths.state);
     let (kernel, _) = Kernel::open(kernel_config(&config))?;
+    for feature in kernel.lacks() {
+        tracing::info!(kernel = Kernel::release(), "{feature}");
+    }
     let records = kernel.events()?;
     let stored = state.generation();
     let mut denied = Denied::default();

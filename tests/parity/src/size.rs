@@ -3,7 +3,7 @@
 //! Every bound leaves about a quarter above what docs/kernels.md shows.
 
 use anyhow::{Context, ensure};
-use hostfw_daemon::kernel::Size;
+use hostfw_daemon::kernel::{Kernel, Size};
 
 /// The bounds of one program.
 struct Bound {
@@ -75,7 +75,7 @@ pub fn bounded(sizes: &[Size], kernel: (u32, u32)) -> anyhow::Result<()> {
 /// # Errors
 /// A version that is no Linux version.
 pub fn kernel_version() -> anyhow::Result<(u32, u32)> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let release = Kernel::release();
     version(&release).with_context(|| format!("{release} is no version"))
 }
 

@@ -41,7 +41,7 @@ impl Checks {
         if guest::is_alone() {
             guest::prepare()?;
         }
-        report::line("kernel", &guest::release());
+        report::line("kernel", &Kernel::release());
         Ok(())
     }
 
@@ -106,7 +106,7 @@ impl Checks {
     /// On Debian's kernels, which bring nothing back, a trial finds what the
     /// version has. Elsewhere a newer feature may be there on an older kernel.
     fn probes(&mut self) -> anyhow::Result<()> {
-        let release = guest::release();
+        let release = Kernel::release();
         let version = size::kernel_version()?;
         for feature in Feature::ALL {
             let found =

@@ -43,12 +43,6 @@ fn load(module: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The kernel's own name of its version.
-pub(crate) fn release() -> String {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    release.trim().to_owned()
-}
-
 /// Ends the machine.
 pub(crate) fn power_off() {
     // SAFETY: the calls take numbers only; nothing is written that could be lost.

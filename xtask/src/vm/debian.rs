@@ -81,9 +81,9 @@ impl Debian {
             command.arg("-o").arg(format!("{setting}={}", self.folder.join(place).display()));
         }
         let settings = [
-            "Dir::Etc::SourceParts=-",
-            "Dir::Etc::Preferences=-",
-            "Dir::Etc::PreferencesParts=-",
+            "Dir::Etc::SourceParts=/dev/null",
+            "Dir::Etc::Preferences=/dev/null",
+            "Dir::Etc::PreferencesParts=/dev/null",
             "APT::Architecture=amd64",
             "APT::Architectures=amd64",
             "APT::Sandbox::User=root",
@@ -100,16 +100,11 @@ impl Debian {
         let names = run::answer(self.apt("apt-cache").args(["pkgnames", begin]))
             .context("apt-cache lists no packages")?;
         let names: Vec<&str> = names.lines().filter(|name| name.ends_with(end)).collect();
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        let policy = run::answer(self.apt("apt-cache").arg("policy").args(names))
-            .context("apt-cache describes no packages")?;
-        Ok(candidates(&policy))
+        self.obtainable(&names)
     }
 
-    /// Packages of the same version that it needs and whose names begin like
-    /// this.
+    /// Packages of the same version that it needs, whose names begin like this
+    /// and that are still there: Debian removes parts of old builds.
     pub(crate) fn parts(&self, package: &Package, begins: &[&str]) -> anyhow::Result<Vec<Package>> {
         let Package { name, version } = package;
         let mut show = self.apt("apt-cache");
@@ -119,7 +114,19 @@ impl Debian {
         let needed = depends.unwrap_or_default().split([',', '|']).map(str::trim);
         let needed = needed.filter_map(|one| one.split_whitespace().next());
         let ours = needed.filter(|name| begins.iter().any(|begin| name.starts_with(begin)));
-        Ok(ours.map(|name| Package { name: name.to_owned(), version: version.clone() }).collect())
+        let mut parts = self.obtainable(&ours.collect::<Vec<_>>())?;
+        parts.retain(|part| part.version == *version);
+        Ok(parts)
+    }
+
+    /// Those of these names that can be downloaded.
+    fn obtainable(&self, names: &[&str]) -> anyhow::Result<Vec<Package>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let policy = run::answer(self.apt("apt-cache").arg("policy").args(names))
+            .context("apt-cache describes no packages")?;
+        Ok(candidates(&policy))
     }
 
     /// Downloads a package into a folder that holds no other.

@@ -126,7 +126,9 @@ fn unpack(debian: &Debian, package: &Package, kernel: &Path) -> anyhow::Result<(
     }
     let files = files(&tree)?;
     let image = files.iter().find(|file| name(file).starts_with(IMAGE));
-    let image = image.context("the package holds no kernel image")?;
+    let image = image.with_context(|| {
+        format!("{} holds no image, and the package that does has left Debian", package.name)
+    })?;
     fs::copy(image, kept.join(IMAGE)).context("keep the image")?;
     for (number, (name, bytes)) in modules(&files)?.into_iter().enumerate() {
         // Loaded in the order of their names.
@@ -164,9 +166,11 @@ fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 fn modules(files: &[PathBuf]) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     let by_name: BTreeMap<String, &PathBuf> =
         files.iter().filter_map(|file| Some((module_name(&name(file))?, file))).collect();
+    // Of some old builds only the list is gone; what is not found then is an
+    // error all the same.
     let builtin = files.iter().find(|file| name(file) == "modules.builtin");
-    let builtin = builtin.context("the kernel lists no built-in modules")?;
-    let builtin = fs::read_to_string(builtin).context("read the built-in modules")?;
+    let builtin = builtin.map_or_else(|| Ok(String::new()), fs::read_to_string);
+    let builtin = builtin.context("read the list of built-in modules")?;
     let builtin: Vec<String> =
         builtin.lines().filter_map(|line| module_name(line.rsplit('/').next()?)).collect();
     let mut loaded: Vec<(String, Vec<u8>)> = Vec::new();
@@ -177,7 +181,9 @@ fn modules(files: &[PathBuf]) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
             wanted.pop();
             continue;
         }
-        let file = by_name.get(&name).with_context(|| format!("no module {name}"))?;
+        let file = by_name.get(&name).with_context(|| {
+            format!("module {name} is in none of the packages that Debian still has")
+        })?;
         let bytes = plain(file)?;
         let needs = needs(&bytes).into_iter().filter(|need| {
             !builtin.contains(need) && !loaded.iter().any(|(known, _)| known == need)

@@ -22,6 +22,7 @@ pub(crate) fn status() -> StatusReport {
     StatusReport {
         version: "0.1.0".to_owned(),
         uptime_s: 273_600,
+        kernel: KernelReport { release: "6.12.43-amd64".to_owned(), lacks: Vec::new() },
         node: NodeReport {
             name: "cp-1".to_owned(),
             labels: BTreeMap::from([
@@ -78,6 +79,10 @@ pub(crate) fn refused_status() -> StatusReport {
             on: true,
             since_unix_s: NOW_UNIX_S - 86_400,
             source: AuditSource::Config,
+        },
+        kernel: KernelReport {
+            release: "6.1.0-47-amd64".to_owned(),
+            lacks: vec!["tcx needs Linux 6.6: devices are filtered with clsact".to_owned()],
         },
         refused: Some(RefusedSet { since_unix_s: NOW_UNIX_S - 65, complaints: vec![complaint()] }),
         warnings: vec![warning],

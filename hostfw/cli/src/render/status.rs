@@ -97,6 +97,12 @@ fn facts(report: &StatusReport, now_unix_s: u64, page: &Page) -> String {
     }
     table
         .row(["Daemon".into(), format!("{}, up {}", report.version, span(report.uptime_s)).into()]);
+    if !report.kernel.release.is_empty() {
+        table.row(["Kernel".into(), report.kernel.release.clone().into()]);
+    }
+    for sentence in &report.kernel.lacks {
+        table.row(["".into(), sentence.clone().into()]);
+    }
     table.render(page)
 }
 
@@ -176,6 +182,7 @@ mod tests {
             Generation  12, loaded 5 min ago
                         14 rules, 268.4 kB, slot 1, checksum 0c0ffee1
             Daemon      0.1.0, up 3 d 4 h
+            Kernel      6.12.43-amd64
 
             Filtered devices
               DEVICE  INDEX  LAYER     HOOK  INGRESS  EGRESS
@@ -220,6 +227,8 @@ mod tests {
             Generation  12, loaded 5 min ago
                         14 rules, 268.4 kB, slot 1, checksum 0c0ffee1
             Daemon      0.1.0, up 3 d 4 h
+            Kernel      6.1.0-47-amd64
+                        tcx needs Linux 6.6: devices are filtered with clsact
 
             Refused files, for 1 min
             /etc/hostfw/policies.d/ssh.yaml:8:9: error[port-number]: a port must be a
@@ -289,6 +298,7 @@ mod tests {
             Audit       off for 2 h 5 min, at run time
             Generation  none
             Daemon      0.1.0, up 3 d 4 h
+            Kernel      6.12.43-amd64
 
             Filtered devices
               none

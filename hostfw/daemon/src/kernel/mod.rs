@@ -99,6 +99,7 @@ pub struct Kernel {
     control: Shared,
     slots: BTreeMap<u32, Slot>,
     links: BTreeMap<u32, links::Links>,
+    lacks: Vec<Feature>,
     /// Programs were loaded that are not on every link yet.
     links_lag: bool,
 }
@@ -151,6 +152,7 @@ impl Kernel {
             control,
             slots,
             links: BTreeMap::new(),
+            lacks: Feature::lacking(),
             links_lag: false,
         };
         kernel.links = links::adopt(&mut kernel.enforcing, &kernel.config)?;
@@ -188,6 +190,16 @@ impl Kernel {
         }
         self.control.cell(0).store(word.0, Ordering::Release);
         Ok(())
+    }
+
+    /// What the kernel was tried for and does not have.
+    pub fn lacks(&self) -> &[Feature] {
+        &self.lacks
+    }
+
+    /// The kernel's own name of its version, such as `6.12.43-amd64`.
+    pub fn release() -> String {
+        sys::release()
     }
 
     /// The programs' clock: seconds, never 0.

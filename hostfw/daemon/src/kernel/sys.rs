@@ -283,6 +283,20 @@ pub(super) fn monotonic_ms() -> u64 {
     seconds * 1_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
+/// The release that the kernel names, or nothing.
+pub(super) fn release() -> String {
+    // SAFETY: all-zero is a valid value, and the kernel fills it with strings.
+    let mut name: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: a live structure of the type that the call fills.
+    let failed = unsafe { libc::uname(&raw mut name) } != 0;
+    if failed {
+        return String::new();
+    }
+    // SAFETY: the kernel ends each string inside its field.
+    let release = unsafe { CStr::from_ptr(name.release.as_ptr()) };
+    release.to_string_lossy().into_owned()
+}
+
 /// The device index of a name in this network namespace.
 pub(super) fn ifindex(name: &str) -> io::Result<u32> {
     let name = CString::new(name).map_err(io::Error::other)?;
