@@ -9,8 +9,8 @@ pub const SLOTS: u32 = 4;
 /// Which slot is in force, until when, and what follows.
 ///
 /// Bits: 0..4 active slot, 4..8 fallback slot, 8 active audits, 9 fallback
-/// audits, 10 an active generation exists, 11 a fallback exists, 16..64 the
-/// deadline in milliseconds of `CLOCK_MONOTONIC` (0: no deadline).
+/// audits, 10 an active generation exists, 11 a fallback exists, 12 nothing is
+/// enforced yet, the programs only learn, 16..64 the deadline in milliseconds of `CLOCK_MONOTONIC` (0: no deadline).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ControlWord(pub u64);
 
@@ -27,6 +27,7 @@ const AUDIT: u64 = 1 << 8;
 const FALLBACK_AUDIT: u64 = 1 << 9;
 const ACTIVE: u64 = 1 << 10;
 const FALLBACK: u64 = 1 << 11;
+const LEARN: u64 = 1 << 12;
 const DEADLINE_SHIFT: u32 = 16;
 
 impl ControlWord {
@@ -36,6 +37,13 @@ impl ControlWord {
     /// One generation, in force without a deadline.
     pub const fn confirmed(active: InForce) -> Self {
         Self(slot_bits(active.slot) | if active.audit { AUDIT } else { 0 } | ACTIVE)
+    }
+
+    /// Everything passes, and the programs write down what this host opens; the
+    /// image in the slot says which addresses are its own. What comes before
+    /// the first enforcement.
+    pub const fn learning(slot: u32) -> Self {
+        Self(Self::confirmed(InForce { slot, audit: true }).0 | LEARN)
     }
 
     /// `active` until `deadline_ms` (milliseconds of `CLOCK_MONOTONIC`, not 0),
@@ -62,7 +70,13 @@ impl ControlWord {
         self.0 >> DEADLINE_SHIFT
     }
 
-    /// True when some generation is in force at all.
+    /// True when the programs write down flows and nothing else.
+    #[inline(always)]
+    pub const fn is_learning(self) -> bool {
+        self.0 & LEARN != 0
+    }
+
+    /// True when some generation is in force, or learned by.
     #[inline(always)]
     pub const fn is_loaded(self) -> bool {
         self.0 & ACTIVE != 0
@@ -110,6 +124,16 @@ mod tests {
         let word = ControlWord::until(NEW, 5_000, OLD);
         assert_eq!(word.in_force(4_999), NEW);
         assert_eq!(word.in_force(5_000), OLD);
+    }
+
+    #[test]
+    fn a_word_to_learn_by_names_its_slot_and_enforces_nothing() {
+        let word = ControlWord::learning(NEW.slot);
+        assert!(word.is_loaded() && word.is_learning() && !word.has_deadline());
+        assert_eq!(word.in_force(0).slot, NEW.slot);
+        for word in [ControlWord::confirmed(NEW), ControlWord::until(NEW, u64::MAX >> 16, OLD)] {
+            assert!(!word.is_learning());
+        }
     }
 
     #[test]

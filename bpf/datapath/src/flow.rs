@@ -86,13 +86,17 @@ pub struct FlowEntry {
     pub last_s: u32,
     /// When it was first seen, same clock.
     pub first_s: u32,
-    /// [`FORWARDED`] or 0.
+    /// [`FORWARDED`], [`KEPT`] or 0.
     pub flags: u32,
 }
 
 /// Entry flag: masqueraded through this host, so its egress policy does not
 /// apply.
 pub const FORWARDED: u32 = 1;
+
+/// Entry flag: a connection that its policy lets go on until it ends, though no
+/// rule admits it any more. Only the daemon sets it, at a switch.
+pub const KEPT: u32 = 2;
 
 impl FlowEntry {
     /// Not in the table. A plain number instead of an `Option`: the kernel's

@@ -3,7 +3,7 @@
 
 use crate::{
     Address, FlowEntry, FlowKey, Image, Packet, Reason, Tables, Verdict,
-    flow::{FORWARDED, Table},
+    flow::{FORWARDED, KEPT, Table},
     forward,
     icmp::{self, Kind},
     image::{self, CLASS, ELSEWHERE, HOST, LOCAL, NO_RULE, Question},
@@ -97,6 +97,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     fn ingress<P: Packet>(&self, packet: &P) -> Judged {
         let subject = image::subject(self.image, HOST, Direction::Ingress);
         if !image::in_force(self.image, subject) {
+            self.note_unjudged(packet);
             return unread(pass(Reason::NotEnforced));
         }
         let frame = parse::frame(packet);
@@ -219,7 +220,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     fn keep_own(&self, key: &FlowKey, entry: FlowEntry, now_s: u32) -> bool {
         let generation = self.generation();
         let stale = entry.generation != generation;
-        if stale && entry.flags & FORWARDED == 0 && !self.may_send(key) {
+        if stale && entry.flags & (FORWARDED | KEPT) == 0 && !self.may_send(key) {
             return false;
         }
         if stale || now_s.wrapping_sub(entry.last_s) >= REFRESH_S {
@@ -315,6 +316,31 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         {
             self.note(Table::Admitted, key, 0);
         }
+    }
+
+    /// Keeps an inbound flow while ingress is not in force: nobody asks whether
+    /// it may come in, and still its answers must not make it a flow of ours.
+    /// TCP needs no entry, its socket knows who opened it.
+    #[inline(always)]
+    fn note_unjudged<P: Packet>(&self, packet: &P) {
+        let frame = parse::frame(packet);
+        let network = match frame.carried {
+            Carried::V4 => parse::v4(packet, frame.offset),
+            Carried::V6 => parse::v6(packet, frame.offset),
+            Carried::NotIp | Carried::Tagged | Carried::Cut => None,
+        };
+        let Some(network) = network else { return };
+        if network.next == protocol::TCP
+            || image::peer(self.image, &network.destination) & LOCAL == 0
+        {
+            return;
+        }
+        let Ok(upper) = packet.upper(network.start(Depth::Packet)) else { return };
+        if upper.protocol == protocol::TCP || matches!(upper.fragment, Fragment::Later) {
+            return;
+        }
+        let key = FlowKey::received(&network, &upper);
+        self.note_admitted(&key, &upper, icmp::kind(&upper));
     }
 
     #[inline(always)]
@@ -429,17 +455,21 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         }
     }
 
-    /// True when an outgoing packet answers an inbound flow that policy admits,
-    /// or that audit lets in.
+    /// True when an outgoing packet answers an inbound flow: one that policy
+    /// admits, or one that came in because nobody, or only audit, asked.
     #[inline(always)]
     fn is_answer(&self, key: &FlowKey) -> bool {
         let ingress = image::subject(self.image, HOST, Direction::Ingress);
-        if !image::in_force(self.image, ingress) {
-            return false;
-        }
+        let in_force = image::in_force(self.image, ingress);
         let Self { image, .. } = self;
-        image.answer(Direction::Ingress, &key.remote, key.protocol, key.local_port).allows()
-            || (self.audit && self.is_live(Table::Admitted, key))
+        if in_force
+            && image.answer(Direction::Ingress, &key.remote, key.protocol, key.local_port).allows()
+        {
+            return true;
+        }
+        (self.audit || !in_force)
+            && self.is_live(Table::Admitted, key)
+            && !self.is_live(Table::Own, key)
     }
 
     /// True when an outgoing packet that egress policy denies answers an
@@ -457,13 +487,13 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         if live && entry.generation == generation {
             return true;
         }
-        if !live {
-            let ours = !tcp
-                || self.tables.recall(Table::Own, key).is_live(upper.protocol, now_s)
-                || self.tables.opener(key) == Opener::Host;
-            if ours {
-                return false;
-            }
+        let own = self.tables.recall(Table::Own, key);
+        let is_own = own.is_live(upper.protocol, now_s);
+        if is_own && own.flags & KEPT != 0 {
+            return true;
+        }
+        if !live && (!tcp || is_own || self.tables.opener(key) == Opener::Host) {
+            return false;
         }
         if !self.may_receive(key) {
             return false;

@@ -10,9 +10,9 @@ use core::net::IpAddr;
 use std::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
 
 use crate::{
-    ABI_VERSION, Action, Address, Direction, Facts, FlowKey, Reason, Verdict,
+    ABI_VERSION, Action, Address, Direction, Facts, FlowKey, Reason, Tables, Verdict,
     blueprint::{Blueprint, Payload, Upper, V4},
-    flow::{FlowEntry, Table},
+    flow::{FlowEntry, KEPT, Table},
     image::*,
     judge,
     model::{Bytes, Model},
@@ -443,6 +443,59 @@ fn an_audited_flow_does_not_become_one_of_ours() {
     host.receives(STRANGER, udp(40_000, 53), (Action::Audit, Reason::DefaultDeny));
     host.audit = false;
     host.receives(STRANGER, udp(40_000, 53), DENIED);
+}
+
+#[test]
+fn who_asked_while_nobody_judged_stays_the_one_who_asked() {
+    // A5.9, A14 T7.
+    let mut host = Host::new(false, false);
+    host.receives(STRANGER, udp(40_000, 53), OPEN);
+    host.sends(STRANGER, udp(53, 40_000), OPEN);
+    host.sends(STRANGER, udp(50_000, 53), OPEN);
+    host.receives(STRANGER, udp(53, 50_000), OPEN);
+    host.words = picture(true, false);
+    host.receives(STRANGER, udp(40_000, 53), DENIED);
+    host.receives(STRANGER, udp(53, 50_000), REPLY);
+}
+
+#[test]
+fn answers_leave_although_only_egress_is_in_force() {
+    // A5.3: whoever may come in is answered, TCP or not.
+    let host = Host::new(false, true);
+    host.sends(STRANGER, udp(53, 40_000), DENIED);
+    host.receives(STRANGER, udp(40_000, 53), OPEN);
+    host.sends(STRANGER, udp(53, 40_000), ADMITTED);
+    host.receives(STRANGER, icmp(8), OPEN);
+    host.sends(STRANGER, icmp(0), ADMITTED);
+    host.receives(STRANGER, tcp(40_000, 22, SYN), OPEN);
+    host.sends(STRANGER, tcp(22, 40_000, SYN_ACK), ADMITTED);
+    host.sends(STRANGER, udp(50_000, 53), DENIED);
+    host.sends(STRANGER, icmp(8), DENIED);
+}
+
+#[test]
+fn a_connection_that_is_kept_passes_both_ways_until_it_is_idle() {
+    // A7.2.
+    let host = Host::new(true, true);
+    let flow = FlowKey {
+        local: Address::from(ip(OWN)),
+        remote: Address::from(ip(STRANGER)),
+        local_port: 22,
+        remote_port: 40_000,
+        protocol: protocol::TCP,
+        zero: [0; 3],
+    };
+    host.receives(STRANGER, tcp(40_000, 22, ACK), DENIED);
+    host.sends(STRANGER, tcp(22, 40_000, ACK), DENIED);
+    let now_s = host.model.now_s.get();
+    let kept = FlowEntry { generation: 1, last_s: now_s, first_s: now_s, flags: KEPT };
+    host.model.remember(Table::Own, &flow, kept);
+    host.receives(STRANGER, tcp(40_000, 22, ACK), REPLY);
+    host.sends(STRANGER, tcp(22, 40_000, ACK), ADMITTED);
+    host.receives(STRANGER, tcp(40_000, 22, SYN), DENIED);
+    host.receives(STRANGER, tcp(40_001, 22, ACK), DENIED);
+    host.model.now_s.set(now_s + 10_000);
+    host.receives(STRANGER, tcp(40_000, 22, ACK), DENIED);
 }
 
 #[test]

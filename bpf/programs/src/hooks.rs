@@ -78,7 +78,7 @@ pub(crate) fn hostfw_floor(_: TcContext) -> i32 {
 fn own(context: *mut __sk_buff, direction: Direction, layer: Layer) -> i32 {
     let skb = Skb { raw: context, layer, egress: matches!(direction, Direction::Egress) };
     let applied = in_force(&skb);
-    let Some(applied) = applied else {
+    let Some((applied, learning)) = applied else {
         count_reason(direction, Reason::NoPolicy, skb.length());
         return NEXT;
     };
@@ -102,6 +102,11 @@ fn own(context: *mut __sk_buff, direction: Direction, layer: Layer) -> i32 {
         }
         readable = ALL_BYTES;
     };
+    if learning {
+        // Judged only for what it leaves in the tables.
+        count_reason(direction, Reason::NoPolicy, skb.length());
+        return NEXT;
+    }
     if forward::concerns(direction, &judged, &image) {
         let audit = if applied.audit { AUDIT } else { 0 };
         return FORWARDED | (audit | (applied.slot & SLOT)) as i32;
@@ -165,11 +170,12 @@ fn conclude(
     }
 }
 
+/// What applies, and whether it is only learned by.
 #[inline(always)]
-fn in_force(skb: &Skb) -> Option<InForce> {
+fn in_force(skb: &Skb) -> Option<(InForce, bool)> {
     if maps::mode() & REHEARSE != 0 {
         let mark = skb.mark();
-        return Some(InForce { slot: mark & 0xff, audit: mark & 0x100 != 0 });
+        return Some((InForce { slot: mark & 0xff, audit: mark & 0x100 != 0 }, false));
     }
     let cell = CONTROL.get_ptr(0)?;
     // SAFETY: a live cell of the map; the daemon replaces it with one store.
@@ -183,7 +189,7 @@ fn in_force(skb: &Skb) -> Option<InForce> {
     } else {
         0
     };
-    Some(word.in_force(now_ms))
+    Some((word.in_force(now_ms), word.is_learning()))
 }
 
 #[inline(always)]

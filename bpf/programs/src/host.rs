@@ -17,7 +17,7 @@ use hostfw_datapath::{
 };
 
 use crate::{
-    maps::{self, ADMITTED, IMAGES, OPENED, OWN, REHEARSE, Words},
+    maps::{self, ADMITTED, IMAGES, MADE, OPENED, OWN, REHEARSE, Words},
     skb::Skb,
 };
 
@@ -279,6 +279,18 @@ impl Tables for Host {
     fn remember(&self, table: Table, key: &FlowKey, entry: FlowEntry) {
         if is_rehearsal() {
             return;
+        }
+        // Before the table grows, so that the count is never behind. Only an
+        // entry that begins can be new.
+        let is_new = entry.first_s == entry.last_s
+            && match table {
+                Table::Own => OWN.get_ptr(key),
+                Table::Admitted => ADMITTED.get_ptr(key),
+            }
+            .is_none();
+        if is_new && let Some(made) = MADE.get_ptr_mut(table as u32) {
+            // SAFETY: this CPU's own slot of the map.
+            unsafe { *made += 1 };
         }
         // A full table evicts its oldest entry; an insertion that fails loses
         // the memory of a flow, never the packet.

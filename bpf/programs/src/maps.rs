@@ -35,6 +35,11 @@ pub(crate) static OWN: LruHashMap<FlowKey, FlowEntry, 262_144> = LruHashMap::new
 #[btf_map(name = "ADMITTED")]
 pub(crate) static ADMITTED: LruHashMap<FlowKey, FlowEntry, 131_072> = LruHashMap::new();
 
+/// Entries that were new to a table: [`OWN`], [`ADMITTED`], then those of both
+/// that the daemon wrote. What is no longer there of them was evicted.
+#[btf_map(name = "MADE")]
+pub(crate) static MADE: PerCpuArray<u64, 4> = PerCpuArray::new();
+
 /// One byte for each TCP port, then one for each UDP port: not 0 when this host
 /// has opened something from it. Bytes, not bits: two CPUs never lose a mark.
 #[btf_map(name = "OPENED")]
