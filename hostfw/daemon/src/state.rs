@@ -12,7 +12,7 @@ use std::{
 
 use hostfw_control::{Generation, StoredAudit};
 use hostfw_datapath::{Direction, image};
-use hostfw_policy::{PolicyStatus, Rule, RuleKind, text};
+use hostfw_policy::{ExistingConnections, PolicyStatus, Rule, RuleKind, text};
 use serde::{Deserialize, Serialize};
 
 use crate::{clock, tally::Tally};
@@ -231,6 +231,9 @@ struct StoredPolicy {
     selects_this_node: bool,
     #[serde(default)]
     n_pods: usize,
+    /// The name of the choice; files of before it have none.
+    #[serde(default)]
+    existing: String,
 }
 
 impl From<&Rule> for StoredRule {
@@ -285,14 +288,16 @@ impl From<&PolicyStatus> for StoredPolicy {
             line: policy.line,
             selects_this_node: policy.selects_this_node,
             n_pods: policy.n_pods,
+            existing: policy.existing.name().into(),
         }
     }
 }
 
 impl From<StoredPolicy> for PolicyStatus {
     fn from(policy: StoredPolicy) -> Self {
-        let StoredPolicy { name, path, line, selects_this_node, n_pods } = policy;
-        Self { name, path, line, selects_this_node, n_pods }
+        let StoredPolicy { name, path, line, selects_this_node, n_pods, existing } = policy;
+        let existing = ExistingConnections::named(&existing).unwrap_or_default();
+        Self { name, path, line, selects_this_node, n_pods, existing }
     }
 }
 
@@ -405,6 +410,7 @@ mod tests {
                 line: 1,
                 selects_this_node: true,
                 n_pods: 0,
+                existing: ExistingConnections::Kill,
             }],
             ingress_in_force: true,
             egress_in_force: false,

@@ -9,6 +9,7 @@ use hostfw_datapath::image;
 
 use crate::{
     entity::Entity,
+    existing::ExistingConnections,
     l7::L7,
     rule_set::{RuleSets, SetId},
     select::Profile,
@@ -112,6 +113,8 @@ pub struct PolicyStatus {
     pub selects_this_node: bool,
     /// How many pods of this node a part of it selects, where pods are judged.
     pub n_pods: usize,
+    /// What becomes of live connections that it no longer allows.
+    pub existing: ExistingConnections,
 }
 
 /// The matching rules of every verdict. Verdicts share the rules that they have

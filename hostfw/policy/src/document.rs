@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crate::{
     cilium, cluster_network_policy,
     complaint::{Complaint, Report, Source},
+    existing,
     fields::{self, Fields},
     file_name::FileName,
     network_policy,
@@ -209,6 +210,9 @@ fn read_metadata(node: Option<&Node>, report: &mut Report<'_>) -> Option<Metadat
         "selfLink",
     ]);
     fields.finish(report, |_| None);
+    if let Some(annotations) = annotations {
+        existing::check(annotations, report);
+    }
     let mut read = |node: Option<&Node>, name: &str| -> BTreeMap<String, String> {
         let entries = node.map(|node| fields::text_map(node, name, report)).unwrap_or_default();
         entries.into_iter().map(|(entry, text)| (entry.key.clone(), text.to_owned())).collect()

@@ -45,6 +45,7 @@ mod conflict;
 mod document;
 mod encode;
 mod enforceable;
+mod existing;
 mod identity;
 mod lint;
 mod matrix;
@@ -72,6 +73,7 @@ pub use crate::{
     conflict::conflicts,
     document::read_policies,
     enforceable::read_enforceable,
+    existing::{EXISTING_CONNECTIONS, ExistingConnections},
     file_name::FileName,
     identity::node_labels,
     lint::{IGNORE, WARNINGS, lint},

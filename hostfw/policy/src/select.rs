@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::{
     builtin,
     compiled::{PolicyStatus, Rule, RuleKind, SubjectName},
+    existing::ExistingConnections,
     identity,
     label::Labels,
     node::{Enforcement, Options, ThisNode},
@@ -309,6 +310,7 @@ fn statuses(
             name: policy.name.clone(),
             path: policy.path.clone(),
             line: policy.at.line,
+            existing: ExistingConnections::of(&policy.annotations),
             selects_this_node: candidates.iter().any(|one| one.kind != Kind::Pod && selects(one)),
             n_pods: candidates
                 .iter()
