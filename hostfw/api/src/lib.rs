@@ -36,7 +36,7 @@ pub use crate::{
     rules::{DirectionCounters, ReasonCounter, RuleKind, RuleOrigin, RuleReport, RulesReport},
     status::{
         Complaint, GenerationReport, IgnoredFile, KernelReport, Mode, NodeReport, PolicyReport,
-        RefusedSet, Severity, StatusReport,
+        RefusedSet, Severity, StatusReport, TableReport, TablesReport,
     },
 };
 

@@ -34,6 +34,9 @@ pub struct StatusReport {
     pub warnings: Vec<Complaint>,
     /// Files in the watched directories that are not read.
     pub ignored: Vec<IgnoredFile>,
+    /// The connection tables.
+    #[serde(default)]
+    pub tables: TablesReport,
     /// Filtered devices, each with what the kernel says is attached.
     pub devices: Vec<LinkReport>,
     /// Policies of the generation in force, those of other nodes included.
@@ -94,6 +97,30 @@ pub struct GenerationReport {
     pub n_rules: u32,
     /// Size of the image.
     pub n_bytes: u64,
+}
+
+/// How full the connection tables are. No allowed packet is dropped because one
+/// is full: the oldest entries make room.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TablesReport {
+    /// What this host has opened, or masquerades for others.
+    pub own: TableReport,
+    /// What others have opened.
+    pub admitted: TableReport,
+    /// Connections that were ended since the daemon started, because their
+    /// policy wants it.
+    pub ended: u64,
+}
+
+/// How full a table is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableReport {
+    /// Entries in it, those that were idle too long included.
+    pub entries: u64,
+    /// How many there can be.
+    pub capacity: u64,
+    /// Entries that had to make room for newer ones.
+    pub evicted: u64,
 }
 
 /// A state of the files that was not taken.

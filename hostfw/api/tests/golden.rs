@@ -128,6 +128,11 @@ fn status() -> StatusReport {
         }),
         warnings: vec![complaint(Severity::Warning)],
         ignored: vec![ignored()],
+        tables: TablesReport {
+            own: TableReport { entries: 262_000, capacity: 262_144, evicted: 38_144 },
+            admitted: TableReport { entries: 7, capacity: 131_072, evicted: 0 },
+            ended: 2,
+        },
         devices: vec![link, missing],
         policies: vec![PolicyReport {
             name: "host-all".to_owned(),

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -61,6 +62,8 @@ pub struct Control {
     pub(crate) choice: Choice,
     pub(crate) attachments: Attachments,
     pub(crate) seed: Progress,
+    /// What the last seeding had to do without.
+    pub(crate) seed_gaps: Vec<String>,
     pub(crate) generations: Generations,
     pub(crate) audit: Audit,
     pub(crate) restart_needed: bool,
@@ -98,6 +101,7 @@ impl Control {
             choice: Choice::default(),
             attachments: Attachments::adopted(&start.attached),
             seed: Progress::Open,
+            seed_gaps: Vec::new(),
             generations: Generations::new(start.adopted, start.stored.map(Arc::new)),
             restart_needed: false,
             waiting: Vec::new(),
@@ -154,6 +158,9 @@ impl Control {
                     let why = self.seed.failure().unwrap_or_default().to_owned();
                     let what = "list what this host has open".into();
                     effects.push_back(Effect::Note(Note::Failed { what, why }));
+                }
+                if let Ok(gaps) = result {
+                    self.seed_gaps = gaps;
                 }
             }
             Event::Loaded { number, result } => {
@@ -311,15 +318,21 @@ impl Control {
         }
         self.attachments.advance(now_ms, &mut self.effects);
         let attached = self.links.is_some() && self.attachments.is_settled();
-        if attached && self.seed.ask(now_ms) {
-            self.effects.push_back(Effect::Seed);
+        let learn = self.generations.to_learn_by();
+        let learns = learn.is_some() || self.generations.live().is_some();
+        if attached && learns && self.seed.ask(now_ms) {
+            let links = self.links.as_deref().unwrap_or_default();
+            let addresses = self.config.this_node(&self.hostname, links).addresses;
+            self.effects.push_back(Effect::Seed { learn, addresses });
         }
         let candidates = self.candidates();
         self.generations.offer(now_ms, candidates, &mut self.effects);
         let prepared = attached && self.seed == Progress::Done;
         let audit = self.audit.state().on;
         let audit_was_asked = self.audit.was_asked();
-        self.generations.advance(now_ms, audit, audit_was_asked, prepared, &mut self.effects);
+        let judged = self.judged_addresses();
+        let Self { generations, effects, .. } = self;
+        generations.advance(now_ms, audit, audit_was_asked, prepared, &judged, effects);
         if self.audit.store.ask(now_ms) {
             self.effects.push_back(Effect::StoreAudit(self.audit.to_store()));
         }
@@ -362,6 +375,13 @@ impl Control {
             candidates.push(with(&last.policies, &last.world));
         }
         candidates
+    }
+
+    /// Addresses of the devices that are filtered.
+    fn judged_addresses(&self) -> BTreeSet<IpAddr> {
+        let links = self.links.iter().flatten();
+        let filtered = links.filter(|link| self.choice.filtered.contains_key(&link.index));
+        filtered.flat_map(|link| &link.addresses).map(|one| one.address).collect()
     }
 
     /// True when nothing that was asked of the shell is still open.

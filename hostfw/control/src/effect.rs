@@ -2,7 +2,7 @@
 //! the answer is, is the shell's part. Every effect that the kernel or the disk
 //! carries out is answered by one event.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use hostfw_datapath::control_word::ControlWord;
 use hostfw_policy::Complaint;
@@ -14,6 +14,7 @@ use crate::{
     event::Token,
     inputs::Generation,
     report::Reply,
+    withdrawal::Withdrawal,
 };
 
 /// An instruction to the shell.
@@ -29,11 +30,23 @@ pub enum Effect {
         index: u32,
     },
     /// Write down what this host has open, so that replies are recognised.
-    Seed,
+    Seed {
+        /// Where nothing is in force yet: the slot of an image by whose
+        /// addresses the programs shall learn from now on.
+        learn: Option<u32>,
+        /// This host's own addresses.
+        addresses: Vec<IpAddr>,
+    },
     /// Write an image into an idle slot and verify it there.
     Load(Arc<Generation>),
     /// Put a control word in force.
     Switch(ControlWord),
+    /// Before a switch: let connections go on that their policy keeps. Nothing
+    /// comes back.
+    Keep(Withdrawal),
+    /// After a switch: end connections that their policy wants ended. Nothing
+    /// comes back.
+    End(Withdrawal),
     /// Keep the generation in force on disk.
     StoreGeneration {
         /// The generation.

@@ -37,8 +37,8 @@ pub enum Event {
         /// Whether it worked.
         result: Result<(), String>,
     },
-    /// Answer to seeding.
-    Seeded(Result<(), String>),
+    /// Answer to seeding: what is missing and not needed, one sentence each.
+    Seeded(Result<Vec<String>, String>),
     /// Answer to a load: the slot.
     Loaded {
         /// Number of the generation.

@@ -3,7 +3,11 @@
 //! it fails. The live generation is only ever replaced by one that compiled,
 //! loaded and verified as a whole.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use hostfw_datapath::{
     control_word::{ControlWord, InForce},
@@ -15,6 +19,7 @@ use crate::{
     effect::{Effect, Note},
     inputs::{Generation, Inputs, Last},
     retry::Progress,
+    withdrawal::Withdrawal,
 };
 
 /// The generation that an earlier daemon left in force in the kernel.
@@ -69,6 +74,8 @@ pub(crate) struct Generations {
     staged: Option<Staged>,
     live: Option<Live>,
     switching: Option<Live>,
+    /// What connections that live through the switch are asked.
+    withdrawal: Option<Withdrawal>,
     switch: Progress,
     /// Whether the disk holds the live generation.
     store: Progress,
@@ -101,6 +108,7 @@ impl Generations {
             staged: None,
             live,
             switching: None,
+            withdrawal: None,
             switch: Progress::Open,
             store: Progress::Done,
         }
@@ -141,13 +149,15 @@ impl Generations {
     }
 
     /// Asks for whatever brings the wanted generation nearer. `prepared` says
-    /// that every reply of what this host started can be recognised.
+    /// that every reply of what this host started can be recognised; `judged`
+    /// are the addresses of filtered devices.
     pub(crate) fn advance(
         &mut self,
         now_ms: u64,
         audit: bool,
         audit_was_asked: bool,
         prepared: bool,
+        judged: &BTreeSet<IpAddr>,
         effects: &mut VecDeque<Effect>,
     ) {
         self.stage();
@@ -159,6 +169,8 @@ impl Generations {
         }
         match self.target(audit, audit_was_asked, prepared) {
             Some(target) if self.switch.ask(now_ms) => {
+                self.withdrawal = self.withdrawal(&target, judged);
+                effects.extend(self.withdrawal.clone().map(Effect::Keep));
                 effects.push_back(Effect::Switch(ControlWord::confirmed(target.in_force)));
                 self.switching = Some(target);
             }
@@ -226,6 +238,24 @@ impl Generations {
             .then(|| Live { in_force: InForce { slot: live.in_force.slot, audit }, ..live.clone() })
     }
 
+    /// What a switch means for live connections, where it can be known.
+    fn withdrawal(&self, target: &Live, judged: &BTreeSet<IpAddr>) -> Option<Withdrawal> {
+        let before = match &self.live {
+            None => None,
+            Some(live) => Some((Arc::clone(live.generation.as_ref()?), live.in_force.audit)),
+        };
+        Withdrawal::new(before, target.generation.as_ref()?, target.in_force.audit, judged)
+    }
+
+    /// The slot by whose image the programs can learn before anything is in
+    /// force.
+    pub(crate) fn to_learn_by(&self) -> Option<u32> {
+        match &self.staged {
+            Some(Staged { load: Progress::Done, slot, .. }) if self.live.is_none() => Some(*slot),
+            _ => None,
+        }
+    }
+
     /// Takes the kernel's answer to a load.
     pub(crate) fn loaded(
         &mut self,
@@ -263,6 +293,7 @@ impl Generations {
         effects: &mut VecDeque<Effect>,
     ) {
         let Some(mut target) = self.switching.take() else { return };
+        let withdrawal = self.withdrawal.take();
         if self.switch.answer(now_ms, &result) {
             let why = self.switch.failure().unwrap_or_default().to_owned();
             let what = format!("switch to generation {}", target.number);
@@ -272,6 +303,7 @@ impl Generations {
             return;
         }
         self.switch = Progress::Open;
+        effects.extend(withdrawal.map(Effect::End));
         let is_new = self.live.as_ref().is_none_or(|live| live.number != target.number);
         if is_new {
             target.since_ms = now_ms;

@@ -38,6 +38,8 @@ mod report;
 
 mod retry;
 
+mod withdrawal;
+
 pub use crate::{
     audit::{AuditSource, AuditState, StoredAudit},
     config::{Attach, Config, DevicePatterns, Paths, read_config},
@@ -52,4 +54,5 @@ pub use crate::{
     report::{
         DeviceReport, GenerationReport, LinksReport, Refused, Reply, RulesReport, StatusReport,
     },
+    withdrawal::{LiveConnection, Withdrawal},
 };

@@ -169,6 +169,7 @@ impl Control {
         problems.extend(self.generations.problems());
         let seed = self.seed.failure();
         problems.extend(seed.map(|why| format!("replies may be taken for new connections: {why}")));
+        problems.extend(self.seed_gaps.iter().cloned());
         let audit = self.audit.store.failure();
         problems.extend(audit.map(|why| format!("audit mode will not survive a restart: {why}")));
         let links = self.links_failure.as_ref();

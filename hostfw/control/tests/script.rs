@@ -13,16 +13,16 @@ use stand::{
 };
 
 #[test]
-fn a_first_start_attaches_then_seeds_and_only_then_enforces() {
+fn a_first_start_attaches_then_learns_then_seeds_and_only_then_enforces() {
     let mut stand = Stand::started(&[SSH]);
     assert_eq!(
         stand.script(),
         "attach eth0\n\
          notify starting: nothing in force, 0 of 1 devices filtered\n\
          note attached eth0\n\
-         seed\n\
          notify starting: nothing in force, 1 of 1 devices filtered\n\
          load 1\n\
+         learn by 1 and seed\n\
          switch 1 enforce\n\
          note in force 1\n\
          store 1\n\

@@ -32,7 +32,7 @@ pub(crate) fn send(sender: oneshot::Sender<Answer>, answer: Answer) {
 pub(crate) fn reply(shell: &Shell, question: Question, reply: &Reply) -> Answer {
     let kernel = &shell.kernel;
     match reply {
-        Reply::Status(report) => json(&status(report, kernel, shell.started_ms)),
+        Reply::Status(report) => json(&status(report, shell)),
         Reply::Rules(report) => json(&rules(report.generation.as_ref(), kernel, &shell.tally)?),
         Reply::Links(report) => json(&said::LinksReport {
             links: devices(report, kernel),
@@ -77,7 +77,8 @@ fn json(report: &impl Serialize) -> Answer {
     serde_json::to_vec(report).map_err(chain)
 }
 
-fn status(report: &StatusReport, kernel: &Kernel, started_ms: u64) -> said::StatusReport {
+fn status(report: &StatusReport, shell: &Shell) -> said::StatusReport {
+    let (kernel, started_ms) = (&shell.kernel, shell.started_ms);
     let up = report.links.unfiltered.iter().filter(|device| device.up && !device.loopback);
     let up: Vec<Unfiltered> = up.cloned().collect();
     let live = report.generation.as_ref();
@@ -113,6 +114,7 @@ fn status(report: &StatusReport, kernel: &Kernel, started_ms: u64) -> said::Stat
             complaints: refused.complaints.iter().map(complaint).collect(),
         }),
         warnings: report.warnings.iter().map(complaint).collect(),
+        tables: tables(kernel, shell.n_ended),
         devices: devices(&report.links, kernel),
         policies,
         unfiltered: unfiltered(&up),
@@ -123,6 +125,23 @@ fn status(report: &StatusReport, kernel: &Kernel, started_ms: u64) -> said::Stat
             .collect(),
         problems: report.problems.clone(),
     }
+}
+
+/// How full the connection tables are; nothing where they cannot be read.
+fn tables(kernel: &Kernel, ended: u64) -> said::TablesReport {
+    let fill = kernel.fill().unwrap_or_else(|error| {
+        tracing::warn!(why = chain(error), "the connection tables cannot be counted");
+        Vec::new()
+    });
+    let of = |table: Table| {
+        let found = fill.iter().find(|one| one.table == table);
+        found.map_or_else(said::TableReport::default, |one| said::TableReport {
+            entries: one.entries,
+            capacity: one.capacity,
+            evicted: one.evicted,
+        })
+    };
+    said::TablesReport { own: of(Table::Own), admitted: of(Table::Admitted), ended }
 }
 
 /// What the kernel does, from its own control word and image.

@@ -1,13 +1,20 @@
 //! The one place where something is done: each effect in its arm, with the
 //! event that answers it. Nothing is decided here.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use hostfw_control::{Effect, Event, Generation, Layer};
+use hostfw_control::{Effect, Event, Generation, Layer, Withdrawal};
 use hostfw_daemon::kernel::Counts;
-use hostfw_datapath::packet;
+use hostfw_datapath::{flow::FlowKey, packet};
+use hostfw_policy::ExistingConnections as Fate;
 
-use crate::{answer, clock, log, service, shell::Shell, sockets, tally};
+use crate::{
+    answer, clock,
+    live::{self, Live},
+    log, service,
+    shell::Shell,
+    sockets, tally, translations,
+};
 
 impl Shell {
     /// Carries out an effect.
@@ -27,7 +34,12 @@ impl Shell {
                 let result = self.kernel.detach(index).map_err(chain);
                 Some(Event::Detached { index, result })
             }
-            Effect::Seed => Some(Event::Seeded(self.seed())),
+            Effect::Seed { learn, addresses } => {
+                let learning = learn.map_or(Ok(()), |slot| self.kernel.learn(slot));
+                let addresses = addresses.into_iter().collect();
+                let result = learning.map_err(chain).and_then(|()| self.seed(&addresses));
+                Some(Event::Seeded(result))
+            }
             Effect::Load(generation) => {
                 self.denied.learn(&generation);
                 let before = self.counted();
@@ -54,6 +66,16 @@ impl Shell {
                     self.keep_counts(&counted);
                 }
                 Some(Event::Switched(result.map_err(chain)))
+            }
+            Effect::Keep(withdrawal) => {
+                self.withdraw(&withdrawal, Fate::Keep);
+                None
+            }
+            Effect::End(withdrawal) => {
+                // Some may have come since.
+                self.withdraw(&withdrawal, Fate::Keep);
+                self.withdraw(&withdrawal, Fate::Kill);
+                None
             }
             Effect::StoreGeneration { generation, since_ms } => {
                 self.denied.learn(&generation);
@@ -107,19 +129,89 @@ impl Shell {
         }
     }
 
-    fn seed(&mut self) -> Result<(), String> {
+    fn seed(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<Vec<String>, String> {
         let sockets = sockets::list().map_err(chain)?;
         let slot = self.kernel.in_force().map(|in_force| in_force.slot);
         let slot = slot.and_then(|slot| self.kernel.slots().get(&slot));
         let generation = slot.map_or(0, |slot| slot.generation);
         let n_sockets = self.kernel.seed(&sockets, generation).map_err(chain)?;
-        tracing::debug!(n_sockets, "seeded");
-        Ok(())
+        let tracked = self.note_tracked(addresses, generation);
+        let gaps = tracked.as_ref().err().map(|why| {
+            tracing::warn!(why, "flows that the kernel tracks are not known");
+            format!("answers to what containers opened before hostfw may be dropped: {why}")
+        });
+        let n_tracked = tracked.unwrap_or(0);
+        tracing::info!(n_sockets, n_tracked, "seeded");
+        Ok(gaps.into_iter().collect())
+    }
+
+    /// Takes over what the kernel's own tracking knows. A failure costs answers
+    /// to old flows, never enforcement.
+    fn note_tracked(
+        &mut self,
+        addresses: &BTreeSet<IpAddr>,
+        generation: u32,
+    ) -> Result<usize, String> {
+        let mut tracked = translations::list(addresses).map_err(chain)?.unwrap_or_default();
+        let n_more = tracked.len().saturating_sub(MOST_TRACKED);
+        tracked.truncate(MOST_TRACKED);
+        let noted = self.kernel.note(&tracked, generation).map_err(chain)?;
+        if n_more == 0 {
+            Ok(noted)
+        } else {
+            Err(format!("{n_more} are more than there is room for"))
+        }
+    }
+
+    /// Does to live connections what their policy wants. A failure leaves them
+    /// to the next packet, which the new generation judges.
+    fn withdraw(&mut self, withdrawal: &Withdrawal, fate: Fate) {
+        let live = match live::list() {
+            Ok(live) => live,
+            Err(error) => {
+                tracing::warn!(why = chain(error), "live connections cannot be listed");
+                return;
+            }
+        };
+        let concerned = live.iter().filter(|one| withdrawal.fate(&one.connection) == Some(fate));
+        let concerned: Vec<&Live> = concerned.collect();
+        let flows: Vec<FlowKey> = concerned.iter().map(|one| one.flow).collect();
+        // The reset of a connection that ends must pass too.
+        if let Err(error) = self.kernel.keep(&flows, withdrawal.number()) {
+            tracing::warn!(why = chain(error), "live connections cannot be kept");
+        }
+        if fate == Fate::Keep {
+            if !flows.is_empty() {
+                tracing::info!(n_connections = flows.len(), "connections are kept");
+            }
+            return;
+        }
+        let (mut n_ended, mut refused) = (0, None);
+        for one in concerned {
+            match live::end(one) {
+                Ok(()) => n_ended += 1,
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(error) => refused = Some(error),
+            }
+        }
+        if let Err(error) = self.kernel.forget(&flows) {
+            tracing::warn!(why = chain(error), "ended connections are still in the tables");
+        }
+        if let Some(error) = refused {
+            tracing::warn!(why = chain(error), "some connections could not be ended");
+        }
+        if n_ended > 0 {
+            self.n_ended += n_ended;
+            tracing::info!(n_connections = n_ended, "connections are ended");
+        }
     }
 }
 
 /// A generation with what its rules have counted, by rule id.
 type Counted = (Arc<Generation>, Vec<Counts>);
+
+/// Half of what the table of own flows holds.
+const MOST_TRACKED: usize = 131_072;
 
 /// An error with its causes on one line.
 pub(crate) fn chain(error: impl std::error::Error + Send + Sync + 'static) -> String {

@@ -11,7 +11,10 @@ mod answer;
 mod api;
 mod files;
 mod links;
+mod live;
+mod netlink;
 mod sockets;
+mod translations;
 mod watch;
 mod wireguard;
 
@@ -124,6 +127,7 @@ fn enforce(
         started_ms: now_ms,
         asked: BTreeMap::new(),
         next_token: 0,
+        n_ended: 0,
     };
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

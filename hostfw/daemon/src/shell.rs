@@ -63,6 +63,8 @@ pub(crate) struct Shell {
     pub(crate) started_ms: u64,
     pub(crate) asked: BTreeMap<Token, (Question, oneshot::Sender<Answer>)>,
     pub(crate) next_token: u64,
+    /// Connections that were ended because their policy wants it.
+    pub(crate) n_ended: u64,
 }
 
 impl Shell {

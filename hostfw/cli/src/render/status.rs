@@ -1,7 +1,7 @@
 //! `hostfw status`: first what is wrong, then what is in force, then by what
 //! and where.
 
-use hostfw_api::{AuditSource, AuditState, Mode, StatusReport};
+use hostfw_api::{AuditSource, AuditState, Mode, StatusReport, TableReport, TablesReport};
 
 use crate::{
     faults::faults,
@@ -95,6 +95,7 @@ fn facts(report: &StatusReport, now_unix_s: u64, page: &Page) -> String {
             table.row(["".into(), image.into()]);
         }
     }
+    flows(&report.tables, &mut table);
     table
         .row(["Daemon".into(), format!("{}, up {}", report.version, span(report.uptime_s)).into()]);
     if !report.kernel.release.is_empty() {
@@ -104,6 +105,22 @@ fn facts(report: &StatusReport, now_unix_s: u64, page: &Page) -> String {
         table.row(["".into(), sentence.clone().into()]);
     }
     table.render(page)
+}
+
+/// The connection tables, and what did not stay in them.
+fn flows(tables: &TablesReport, table: &mut Table) {
+    let TablesReport { own, admitted, ended } = tables;
+    let of = |one: &TableReport| format!("{} of {}", count(one.entries), count(one.capacity));
+    let words = format!("{} opened here, {} admitted", of(own), of(admitted));
+    table.row(["Flows".into(), words.into()]);
+    let evicted = own.evicted.saturating_add(admitted.evicted);
+    if evicted > 0 {
+        let words = format!("{} evicted to make room", count(evicted));
+        table.row(["".into(), Cell::painted(words, Paint::Notice)]);
+    }
+    if *ended > 0 {
+        table.row(["".into(), format!("{} ended as their policy wants", count(*ended)).into()]);
+    }
 }
 
 /// A mode in words, and how good it is.
@@ -181,6 +198,7 @@ mod tests {
             Audit       off for 2 h 5 min, at run time
             Generation  12, loaded 5 min ago
                         14 rules, 268.4 kB, slot 1, checksum 0c0ffee1
+            Flows       1,204 of 262,144 opened here, 12 of 131,072 admitted
             Daemon      0.1.0, up 3 d 4 h
             Kernel      6.12.43-amd64
 
@@ -226,6 +244,7 @@ mod tests {
             Audit       on for 1 d 0 h, by the configuration
             Generation  12, loaded 5 min ago
                         14 rules, 268.4 kB, slot 1, checksum 0c0ffee1
+            Flows       1,204 of 262,144 opened here, 12 of 131,072 admitted
             Daemon      0.1.0, up 3 d 4 h
             Kernel      6.1.0-47-amd64
                         tcx needs Linux 6.6: devices are filtered with clsact
@@ -275,6 +294,22 @@ mod tests {
     }
 
     #[test]
+    fn what_did_not_stay_in_a_table_is_said() {
+        let mut full = status();
+        full.tables.own = TableReport { entries: 262_000, capacity: 262_144, evicted: 38_144 };
+        full.tables.ended = 2;
+        let text = render(&full, NOW_UNIX_S, &Page::PLAIN);
+        let flows: Vec<&str> =
+            text.lines().skip_while(|line| !line.starts_with("Flows")).take(3).collect();
+        expect![[r#"
+            Flows       262,000 of 262,144 opened here, 12 of 131,072 admitted
+                        38,144 evicted to make room
+                        2 ended as their policy wants"#]]
+        .assert_eq(&flows.join("\n"));
+        fits(&text);
+    }
+
+    #[test]
     fn a_node_with_nothing_loaded() {
         let empty = StatusReport {
             generation: None,
@@ -297,6 +332,7 @@ mod tests {
             Egress      no generation is loaded: everything passes
             Audit       off for 2 h 5 min, at run time
             Generation  none
+            Flows       1,204 of 262,144 opened here, 12 of 131,072 admitted
             Daemon      0.1.0, up 3 d 4 h
             Kernel      6.12.43-amd64
 

@@ -9,7 +9,8 @@ use std::{
 
 use hostfw_control::{
     Adopted, Control, Effect, Event, Generation, Link, LinkAddress, Note, Origin, ReadFailure,
-    Reply, Request, Service, Snapshot, Start, StatusReport, StoredAudit, Token, read_config,
+    Reply, Request, Service, Snapshot, Start, StatusReport, StoredAudit, Token, Withdrawal,
+    read_config,
 };
 use hostfw_datapath::control_word::{ControlWord, SLOTS};
 use hostfw_policy::Source;
@@ -71,6 +72,7 @@ pub(crate) struct Stand {
     pub(crate) faults: Faults,
     pub(crate) lines: Vec<String>,
     pub(crate) replies: Vec<(Token, Reply)>,
+    pub(crate) withdrawals: Vec<Withdrawal>,
 }
 
 impl Stand {
@@ -104,6 +106,7 @@ impl Stand {
             faults: Faults::default(),
             lines: Vec::new(),
             replies: Vec::new(),
+            withdrawals: Vec::new(),
         }
     }
 
@@ -215,7 +218,21 @@ impl Stand {
                 self.world.attached.remove(&index);
                 (format!("detach {index}"), Some(Event::Detached { index, result: Ok(()) }))
             }
-            Effect::Seed => ("seed".into(), Some(Event::Seeded(failed(self.faults.seed)))),
+            Effect::Seed { learn, .. } => {
+                let line = match learn.and_then(|slot| self.world.slots.get(&slot)) {
+                    Some(generation) => format!("learn by {} and seed", generation.number),
+                    None => "seed".into(),
+                };
+                (line, Some(Event::Seeded(failed(self.faults.seed).map(|()| Vec::new()))))
+            }
+            Effect::Keep(withdrawal) => {
+                self.withdrawals.push(withdrawal);
+                ("keep".into(), None)
+            }
+            Effect::End(withdrawal) => {
+                self.withdrawals.push(withdrawal);
+                ("end".into(), None)
+            }
             Effect::Load(generation) => {
                 let number = generation.number;
                 let active = self.world.word.map(|word| word.in_force(self.now_ms).slot);

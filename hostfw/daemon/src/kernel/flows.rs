@@ -3,14 +3,19 @@
 
 use std::{collections::BTreeSet, net::IpAddr, os::fd::AsFd, path::Path};
 
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use hostfw_datapath::{
     Address,
-    flow::{FORWARDED, FlowEntry, FlowKey, Table},
+    flow::{FORWARDED, FlowEntry, FlowKey, KEPT, Table},
     parse::protocol,
 };
 
-use super::{Kernel, KernelError, Raw, counters::Ticks, maps_dir, sys::Shared};
+use super::{
+    Kernel, KernelError, Raw,
+    counters::Ticks,
+    maps_dir,
+    sys::{self, Shared},
+};
 
 /// One byte for each TCP and each UDP port, eight to a pair.
 const OPENED_PAIRS: u32 = 2 * 65_536 / 8;
@@ -30,6 +35,29 @@ pub struct Connection {
     pub generation: u32,
     /// Masqueraded through this host.
     pub forwarded: bool,
+}
+
+/// A flow that the kernel's own tracking knows, and whose answers come to this
+/// host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tracked {
+    /// Both ends, as the answers show them.
+    pub flow: FlowKey,
+    /// Masqueraded through this host, not opened by it.
+    pub forwarded: bool,
+}
+
+/// How full a connection table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// Which one.
+    pub table: Table,
+    /// Entries in it, those that no longer count included.
+    pub entries: u64,
+    /// How many there can be.
+    pub capacity: u64,
+    /// Entries that had to make room for newer ones.
+    pub evicted: u64,
 }
 
 /// A socket of this host, as the kernel lists it.
@@ -99,13 +127,9 @@ impl Kernel {
     /// # Errors
     /// A map that cannot be written: enforcement must not begin.
     pub fn seed(&mut self, sockets: &[Socket], generation: u32) -> Result<usize, KernelError> {
-        let failed = KernelError::map("OPENED");
         let maps = maps_dir(&self.config.bpf_dir);
-        let opened = MapData::from_pin(maps.join("opened")).map_err(failed)?;
-        let opened = Shared::map(opened.fd().as_fd(), OPENED_PAIRS, true)
-            .map_err(KernelError::map("OPENED"))?;
-        let mut own = open_table(&maps, Table::Own)?;
-        let now_s = Ticks::now().seconds();
+        let opened = open_marks(&maps)?;
+        let mut connected = Vec::new();
         let mut noted = 0;
         // Whoever is connected at a port that also listens was let in: such a
         // port is no proof of anything that this host has opened.
@@ -127,12 +151,131 @@ impl Kernel {
             opened.mark(base + usize::from(socket.local_port));
             noted += 1;
             if socket.protocol == protocol::UDP && socket.state == SocketState::Connected {
-                let entry = FlowEntry { generation, last_s: now_s, first_s: now_s, flags: 0 };
-                own.insert(Raw(flow_of(socket)), Raw(entry), 0).map_err(KernelError::map("OWN"))?;
+                connected.push((flow_of(socket), 0));
             }
         }
+        self.write(connected.into_iter(), generation, IN_ANY_CASE)?;
         Ok(noted)
     }
+
+    /// Notes flows that the kernel tracks, where the programs have not seen them
+    /// themselves. Returns how many there are.
+    ///
+    /// # Errors
+    /// A map that cannot be written.
+    pub fn note(&mut self, tracked: &[Tracked], generation: u32) -> Result<usize, KernelError> {
+        let flows = tracked.iter().map(|one| (one.flow, if one.forwarded { FORWARDED } else { 0 }));
+        self.write(flows, generation, UNLESS_THERE)
+    }
+
+    /// Lets connections pass, both ways and whatever policy says, until they
+    /// have been idle for the limit of their protocol.
+    ///
+    /// # Errors
+    /// A map that cannot be written.
+    pub fn keep(&mut self, flows: &[FlowKey], generation: u32) -> Result<usize, KernelError> {
+        self.write(flows.iter().map(|flow| (*flow, KEPT)), generation, IN_ANY_CASE)
+    }
+
+    /// Forgets flows.
+    ///
+    /// # Errors
+    /// A table that cannot be opened.
+    pub fn forget(&mut self, flows: &[FlowKey]) -> Result<(), KernelError> {
+        for table in [Table::Own, Table::Admitted] {
+            let mut map = open_table(&maps_dir(&self.config.bpf_dir), table)?;
+            let removed = flows.iter().filter(|flow| map.remove(&Raw(**flow)).is_ok()).count();
+            self.count_made(table, removed as u64, true)?;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        flows: impl Iterator<Item = (FlowKey, u32)>,
+        generation: u32,
+        how: u64,
+    ) -> Result<usize, KernelError> {
+        let maps = maps_dir(&self.config.bpf_dir);
+        let opened = open_marks(&maps)?;
+        let mut own = open_table(&maps, Table::Own)?;
+        let now_s = Ticks::now().seconds();
+        let (mut written, mut made) = (0, 0);
+        for (flow, flags) in flows {
+            match flow.protocol {
+                protocol::TCP => opened.mark(usize::from(flow.local_port)),
+                protocol::UDP => opened.mark(65_536 + usize::from(flow.local_port)),
+                _ => {}
+            }
+            let is_new = own.get(&Raw(flow), 0).is_err();
+            let entry = FlowEntry { generation, last_s: now_s, first_s: now_s, flags };
+            match own.insert(Raw(flow), Raw(entry), how) {
+                Ok(()) => made += u64::from(is_new),
+                // The programs were faster, and know better.
+                Err(_) if how == UNLESS_THERE && !is_new => {}
+                Err(source) => return Err(KernelError::map("OWN")(source)),
+            }
+            written += 1;
+        }
+        self.count_made(Table::Own, made, false)?;
+        Ok(written)
+    }
+
+    /// How full the tables are, and what they had to give up.
+    ///
+    /// # Errors
+    /// A map that cannot be read.
+    pub fn fill(&self) -> Result<Vec<Fill>, KernelError> {
+        let maps = maps_dir(&self.config.bpf_dir);
+        let made = open_made(&maps)?;
+        let of = |table: Table| {
+            let (pin, name) = named(table);
+            let failed = KernelError::map(name);
+            let map = MapData::from_pin(maps.join(pin)).map_err(failed)?;
+            let capacity = map.info().map_err(failed)?.max_entries();
+            let entries =
+                sys::count_entries(map.fd().as_fd(), size_of::<FlowKey>(), size_of::<FlowEntry>())
+                    .map_err(KernelError::map(name))?;
+            let sum = |index: u32| -> Result<u64, KernelError> {
+                let counts = made.get(&index, 0).map_err(KernelError::map("MADE"))?;
+                Ok(counts.iter().fold(0_u64, |sum, count| sum.wrapping_add(*count)))
+            };
+            let made = sum(table as u32)?.wrapping_add(sum(table as u32 + BY_DAEMON)?);
+            let evicted = made.saturating_sub(entries);
+            Ok(Fill { table, entries, capacity: u64::from(capacity), evicted })
+        };
+        [Table::Own, Table::Admitted].into_iter().map(of).collect()
+    }
+
+    /// Adds to, or takes from, what the daemon wrote into a table.
+    fn count_made(&mut self, table: Table, n: u64, removed: bool) -> Result<(), KernelError> {
+        let failed = KernelError::map("MADE");
+        let mut made = open_made(&maps_dir(&self.config.bpf_dir))?;
+        let index = table as u32 + BY_DAEMON;
+        let mut counts: Vec<u64> = made.get(&index, 0).map_err(failed)?.iter().copied().collect();
+        if let Some(first) = counts.first_mut() {
+            *first = if removed { first.wrapping_sub(n) } else { first.wrapping_add(n) };
+        }
+        let counts = PerCpuValues::try_from(counts).map_err(KernelError::map("MADE"))?;
+        made.set(index, counts, 0).map_err(failed)
+    }
+}
+
+/// In the map of counts: how far behind the programs' the daemon's stand.
+const BY_DAEMON: u32 = 2;
+/// `BPF_ANY`, `BPF_NOEXIST`.
+const IN_ANY_CASE: u64 = 0;
+const UNLESS_THERE: u64 = 1;
+
+fn open_made(maps: &Path) -> Result<PerCpuArray<MapData, u64>, KernelError> {
+    let map = MapData::from_pin(maps.join("made")).map_err(KernelError::map("MADE"))?;
+    Map::PerCpuArray(map).try_into().map_err(KernelError::map("MADE"))
+}
+
+/// The marks of ports from which something was opened.
+fn open_marks(maps: &Path) -> Result<Shared, KernelError> {
+    let opened = MapData::from_pin(maps.join("opened")).map_err(KernelError::map("OPENED"))?;
+    Shared::map(opened.fd().as_fd(), OPENED_PAIRS, true).map_err(KernelError::map("OPENED"))
 }
 
 fn flow_of(socket: &Socket) -> FlowKey {
@@ -149,11 +292,16 @@ fn flow_of(socket: &Socket) -> FlowKey {
 type TableMap = HashMap<MapData, Raw<FlowKey>, Raw<FlowEntry>>;
 
 fn open_table(maps: &Path, table: Table) -> Result<TableMap, KernelError> {
-    let (pin, name) = match table {
-        Table::Own => ("own", "OWN"),
-        Table::Admitted => ("admitted", "ADMITTED"),
-    };
+    let (pin, name) = named(table);
     let failed = KernelError::map(name);
     let map = MapData::from_pin(maps.join(pin)).map_err(failed)?;
     Map::LruHashMap(map).try_into().map_err(failed)
+}
+
+/// Pin and name of a table.
+const fn named(table: Table) -> (&'static str, &'static str) {
+    match table {
+        Table::Own => ("own", "OWN"),
+        Table::Admitted => ("admitted", "ADMITTED"),
+    }
 }

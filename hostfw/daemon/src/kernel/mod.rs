@@ -43,7 +43,7 @@ pub use self::{
     counters::Counts,
     error::KernelError,
     events::Events,
-    flows::{Connection, Socket, SocketState},
+    flows::{Connection, Fill, Socket, SocketState, Tracked},
     images::{Seen, Slot},
     links::{AttachMode, Attached, Hook, How},
     object::Capacity,
@@ -169,10 +169,22 @@ impl Kernel {
         ControlWord(self.control.cell(0).load(Ordering::Acquire))
     }
 
-    /// What applies at this moment; `None` when no generation is loaded.
+    /// What applies at this moment; `None` when nothing is enforced.
     pub fn in_force(&self) -> Option<InForce> {
         let word = self.control_word();
-        word.is_loaded().then(|| word.in_force(sys::monotonic_ms()))
+        (word.is_loaded() && !word.is_learning()).then(|| word.in_force(sys::monotonic_ms()))
+    }
+
+    /// Lets the programs write down what this host opens, by the addresses of
+    /// the image in a slot, where nothing is in force. Nothing is enforced.
+    ///
+    /// # Errors
+    /// A slot without an image: nothing was changed.
+    pub fn learn(&mut self, slot: u32) -> Result<(), KernelError> {
+        match self.in_force() {
+            Some(_) => Ok(()),
+            None => self.switch(ControlWord::learning(slot)),
+        }
     }
 
     /// Puts a control word in force for every device at once, with one store.
