@@ -323,6 +323,17 @@ impl<'host> Firewall<'host> {
             .sum()
     }
 
+    /// Packets counted for a reason on egress.
+    ///
+    /// # Panics
+    /// When the daemon does not answer.
+    #[track_caller]
+    pub fn egress_packets(&self, reason: &str) -> u64 {
+        let reasons = self.rules().egress.reasons;
+        let packets = reasons.iter().filter(|one| one.reason == reason).map(|one| one.packets);
+        packets.sum()
+    }
+
     /// Runs the `hostfw` command against this daemon.
     ///
     /// # Panics

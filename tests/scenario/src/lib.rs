@@ -37,7 +37,7 @@ pub use crate::{
     ping::ping,
     probe::{Reach, http_get, reaches, reaches_from, tcp, udp},
     process::Process,
-    server::{Echo, Etcd, Nginx, Sshd},
+    server::{Echo, Etcd, Nginx, Session, Sshd},
     traffic::{Connections, Datagrams, Stream},
     tun::Tun,
     wait::{eventually, never_within, wait_until},

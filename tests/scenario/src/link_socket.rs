@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    ops::Range,
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
@@ -16,6 +17,9 @@ use crate::{Host, syscall};
 pub struct LinkSocket {
     socket: OwnedFd,
 }
+
+/// Frames a system call.
+const BATCH: u64 = 512;
 
 /// Ethernet type of 802.2 frames inside Linux (`ETH_P_802_2`).
 const LLC: u16 = 4;
@@ -56,6 +60,32 @@ impl LinkSocket {
     /// Sends one frame, and says whether the device took it.
     pub fn try_send(&self, frame: &[u8]) -> io::Result<()> {
         syscall::send(&self.socket, frame).map(drop)
+    }
+
+    /// Sends so many frames as fast as the device takes them. Each is made by
+    /// its number.
+    ///
+    /// # Panics
+    /// When the kernel refuses one.
+    #[track_caller]
+    pub fn flood(&self, numbers: Range<u64>, mut frame: impl FnMut(u64) -> Vec<u8>) {
+        let mut next = numbers.start;
+        while next < numbers.end {
+            let batch: Vec<Vec<u8>> =
+                (next..numbers.end.min(next + BATCH)).map(&mut frame).collect();
+            let mut sent = 0;
+            while sent < batch.len() {
+                match syscall::send_many(&self.socket, &batch[sent..]) {
+                    Ok(n) => sent += n,
+                    // The device is busy with the last ones.
+                    Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                        std::thread::yield_now();
+                    }
+                    Err(error) => panic!("the frames are sent: {error}"),
+                }
+            }
+            next += BATCH;
+        }
     }
 
     /// Counts the frames that arrive within the time and satisfy the question.

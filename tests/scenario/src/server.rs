@@ -5,9 +5,12 @@ use std::{
     fs,
     io::{ErrorKind, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::{
+        fd::AsFd,
+        unix::{fs::PermissionsExt, process::CommandExt},
+    },
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -141,6 +144,24 @@ impl Sshd {
 
     /// True when a login from another host succeeds.
     pub fn accepts_login(&self, from: &Host, at: SocketAddr, limit: Duration) -> bool {
+        let output = self.client(from, at, limit).arg("true").output();
+        output.expect("the ssh client is installed").status.success()
+    }
+
+    /// Logs in and stays: what is written comes back.
+    ///
+    /// # Panics
+    /// When the client cannot be started.
+    pub fn session(&self, from: &Host, at: SocketAddr, limit: Duration) -> Session {
+        let mut ssh = self.client(from, at, limit);
+        ssh.arg("cat").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut client = ssh.spawn().expect("the ssh client is installed");
+        let input = client.stdin.take().expect("a pipe was asked for");
+        let output = client.stdout.take().expect("a pipe was asked for");
+        Session { client, input, output }
+    }
+
+    fn client(&self, from: &Host, at: SocketAddr, limit: Duration) -> Command {
         let seconds = limit.as_secs().max(1);
         let mut ssh = from.command(binary("ssh"));
         ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"])
@@ -148,10 +169,35 @@ impl Sshd {
             .args(["-o", &format!("ConnectTimeout={seconds}"), "-p", &at.port().to_string()])
             .arg("-i")
             .arg(&self.key)
-            .arg(format!("root@{}", at.ip()))
-            .arg("true");
-        let output = ssh.output().expect("the ssh client is installed");
-        output.status.success()
+            .arg(format!("root@{}", at.ip()));
+        ssh
+    }
+}
+
+/// A login that lasts.
+pub struct Session {
+    client: Child,
+    input: ChildStdin,
+    output: ChildStdout,
+}
+
+impl Session {
+    /// True when the other end answers within the time.
+    pub fn answers(&mut self, limit: Duration) -> bool {
+        if self.input.write_all(b"still there?\n").and_then(|()| self.input.flush()).is_err() {
+            return false;
+        }
+        let mut answer = [0; 13];
+        let arrives = syscall::readable(self.output.as_fd(), limit).unwrap_or(false);
+        arrives && self.output.read_exact(&mut answer).is_ok()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.client.kill());
+        drop(self.client.wait());
     }
 }
 

@@ -142,6 +142,32 @@ pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(n).map_err(|_negative| io::Error::last_os_error())
 }
 
+/// Sends frames on a bound socket, many a call; returns how many were taken.
+pub(crate) fn send_many(socket: &OwnedFd, frames: &[Vec<u8>]) -> io::Result<usize> {
+    let mut parts: Vec<libc::iovec> = frames
+        .iter()
+        .map(|frame| libc::iovec {
+            iov_base: frame.as_ptr().cast_mut().cast(),
+            iov_len: frame.len(),
+        })
+        .collect();
+    let mut messages: Vec<libc::mmsghdr> = parts
+        .iter_mut()
+        .map(|part| {
+            // SAFETY: all-zero is a valid value of this plain structure.
+            let mut message: libc::mmsghdr = unsafe { zeroed() };
+            message.msg_hdr.msg_iov = part;
+            message.msg_hdr.msg_iovlen = 1;
+            message
+        })
+        .collect();
+    let count = u32::try_from(messages.len()).map_err(io::Error::other)?;
+    // SAFETY: as many live messages as the count says; what they point to lives
+    // until the call returns, and is only read.
+    let n = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
+    usize::try_from(n).map_err(|_negative| io::Error::last_os_error())
+}
+
 /// Sends to an IP address from a raw socket.
 pub(crate) fn send_to(socket: &OwnedFd, bytes: &[u8], destination: IpAddr) -> io::Result<usize> {
     // SAFETY: all-zero is a valid value of these plain structures.
