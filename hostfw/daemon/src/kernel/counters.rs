@@ -113,6 +113,9 @@ fn sum(
     Ok(total)
 }
 
+/// The programs' clock is at most so far behind; a tenth of a second was seen.
+const CLOCK_LAG_S: u32 = 2;
+
 /// The kernel's tick counter at one moment.
 pub(super) struct Ticks {
     now: u64,
@@ -136,5 +139,11 @@ impl Ticks {
     /// The clock of flow entries: whole seconds of ticks.
     pub(super) fn seconds(&self) -> u32 {
         u32::try_from(self.now / self.per_s).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// The same, as far back as the programs' clock can be: it starts a moment
+    /// after the monotonic one, and an entry of the future counts as too old.
+    pub(super) fn certain_seconds(&self) -> u32 {
+        self.seconds().saturating_sub(CLOCK_LAG_S).max(1)
     }
 }

@@ -199,7 +199,7 @@ impl Kernel {
         let maps = maps_dir(&self.config.bpf_dir);
         let opened = open_marks(&maps)?;
         let mut own = open_table(&maps, Table::Own)?;
-        let now_s = Ticks::now().seconds();
+        let now_s = Ticks::now().certain_seconds();
         let (mut written, mut made) = (0, 0);
         for (flow, flags) in flows {
             match flow.protocol {
