@@ -72,10 +72,8 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         let key = FlowKey::received(&network, &upper);
         let kind = icmp::kind(&upper);
         let verdict = if is_own {
-            // It may be translated and forwarded; its answer leaves from here.
-            if upper.protocol != protocol::TCP && !matches!(upper.fragment, Fragment::Later) {
-                self.note_admitted(&key, &upper, kind);
-            }
+            // It may be translated and forwarded; its answer leaves from here,
+            // by the entry that was made while nobody asked.
             pass(Reason::NotEnforced)
         } else if matches!(upper.fragment, Fragment::Later) {
             pass(Reason::Fragment)
