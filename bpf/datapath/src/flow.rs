@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     Address,
-    icmp::{self, Kind},
+    icmp::Kind,
     parse::{Network, Upper, protocol},
 };
 
@@ -61,13 +61,11 @@ impl FlowKey {
         local_port: u16,
         remote_port: u16,
     ) -> Self {
-        let (local_port, remote_port) = match icmp::kind(upper) {
-            Kind::EchoRequest | Kind::EchoReply => (upper.source_port, 0),
-            Kind::Error | Kind::Neighbour | Kind::Essential | Kind::Forbidden => (0, 0),
-            Kind::Ordinary => match upper.protocol {
-                protocol::TCP | protocol::UDP | protocol::SCTP => (local_port, remote_port),
-                _ => (0, 0),
-            },
+        // Protocols without ports have none in `upper` either.
+        let (local_port, remote_port) = match (upper.kind, upper.protocol) {
+            (Kind::EchoRequest | Kind::EchoReply, _) => (upper.source_port, 0),
+            (_, protocol::ICMP | protocol::ICMPV6) => (0, 0),
+            _ => (local_port, remote_port),
         };
         Self { local, remote, local_port, remote_port, protocol: upper.protocol, zero: [0; 3] }
     }

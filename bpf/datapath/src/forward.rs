@@ -10,14 +10,14 @@
 
 use crate::{
     Address, FlowKey, Image, Packet, Reason, Tables, Verdict,
-    flow::{FORWARDED, Table},
-    icmp::{self, Kind},
-    image::{self, AT_FORWARD, HOST, LOCAL, NO_RULE, NOT_IN_FORCE},
+    icmp::Kind,
+    image::{self, AT_FORWARD, HOST, LOCAL, NO_RULE, NOT_IN_FORCE, Passage},
     judge::{
-        Case, Direction, Judged, addresses_only, allowed, audited, denied, pass, read, refuse,
+        Case, Direction, Judged, addresses_only, allowed, audited, denied, judged, pass, refuse,
         unread,
     },
-    parse::{self, Carried, Depth, Fragment, Network, TCP_ACK, TCP_SYN, Upper, protocol},
+    memory::{Ask, Known, quoted},
+    parse::{self, Carried, Depth, Fragment, Network, Upper, protocol},
     verdict::Answer,
 };
 
@@ -70,7 +70,6 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             }
         };
         let key = FlowKey::received(&network, &upper);
-        let kind = icmp::kind(&upper);
         let verdict = if is_own {
             // It may be translated and forwarded; its answer leaves from here,
             // by the entry that was made while nobody asked.
@@ -78,7 +77,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         } else if matches!(upper.fragment, Fragment::Later) {
             pass(Reason::Fragment)
         } else {
-            match kind {
+            match upper.kind {
                 Kind::Neighbour | Kind::Essential => pass(Reason::Neighbour),
                 Kind::Error => self.forwarded_error(packet, &network, &upper),
                 Kind::Ordinary | Kind::EchoRequest | Kind::EchoReply | Kind::Forbidden => {
@@ -86,61 +85,59 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
                     // the address that its opener sent to.
                     let is_translated = matches!(direction, Direction::Egress)
                         && image::peer(self.image, &network.source) & LOCAL != 0;
-                    self.answer_forwarded(&network, &upper, &key, is_translated)
+                    self.answer_forwarded(packet, &network, &upper, is_translated)
                 }
             }
         };
-        read(verdict, key, &upper)
+        judged(verdict, &key)
     }
 
     #[inline(always)]
-    fn answer_forwarded(
+    fn answer_forwarded<P: Packet>(
         &self,
+        packet: &P,
         network: &Network,
         upper: &Upper,
-        key: &FlowKey,
         is_translated: bool,
     ) -> Verdict {
-        let Network { source, destination, .. } = network;
         // Who is behind an address of ours was judged where he arrived.
-        let sender = if is_translated { None } else { Some(source) };
-        let (index, answer, rule) =
-            self.ask_forward(sender, destination, upper.protocol, upper.port);
-        let back = FlowKey::sent(network, upper);
+        let sender = if is_translated { None } else { Some(network.source) };
+        let Upper { protocol, port, .. } = *upper;
+        let passage = Passage { sender, destination: network.destination, protocol, port };
+        let (index, answer, rule) = self.ask_forward(&passage);
         if answer.allows() {
-            if upper.protocol != protocol::TCP && icmp::kind(upper) != Kind::EchoReply {
-                self.note(Table::Admitted, key, FORWARDED);
+            if upper.protocol != protocol::TCP && upper.kind != Kind::EchoReply {
+                let _kept = self.consult(Ask::AdmitForwarded, packet, network, upper);
             }
             return allowed(index, answer, rule, upper);
         }
-        if self.answers_forwarded(network, upper, &back, is_translated) {
+        if self.answers_forwarded(packet, network, upper, is_translated) {
             return pass(Reason::Admitted);
         }
         denied(index, answer, rule)
     }
 
-    /// True when a forwarded packet answers one that was admitted; `back` is
-    /// the flow as its opener sent it.
+    /// True when a forwarded packet answers one that was admitted.
     #[inline(always)]
-    fn answers_forwarded(
+    fn answers_forwarded<P: Packet>(
         &self,
+        packet: &P,
         network: &Network,
         upper: &Upper,
-        back: &FlowKey,
         is_translated: bool,
     ) -> bool {
         if upper.protocol == protocol::TCP {
-            if upper.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN {
+            if upper.opens_tcp() {
                 return false;
             }
-        } else if !self.is_live(Table::Admitted, back) {
+        } else if self.consult(Ask::AnswerForwarded, packet, network, upper) == Known::Nothing {
             return false;
         }
         if is_translated {
             // It was sent to an address of ours, and translated behind it.
-            return self.may_receive(back);
+            return self.may_receive(&FlowKey::sent(network, upper));
         }
-        let port = if matches!(icmp::kind(upper), Kind::EchoReply) {
+        let port = if matches!(upper.kind, Kind::EchoReply) {
             if network.v6 { 128 } else { 8 }
         } else {
             upper.source_port
@@ -152,16 +149,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     /// answer to one.
     #[inline(always)]
     fn forwarded_error<P: Packet>(&self, packet: &P, network: &Network, upper: &Upper) -> Verdict {
-        let offset = upper.offset.wrapping_add(8);
-        let quoted = if offset >= parse::MAX_QUOTE_OFFSET {
-            None
-        } else if network.v6 {
-            parse::v6(packet, offset)
-        } else {
-            parse::v4(packet, offset)
-        };
-        let Some(quoted) = quoted else { return refuse(Reason::Malformed) };
-        let Ok(inner) = packet.upper(quoted.start(Depth::Quoted)) else {
+        let Some((quoted, inner)) = quoted(packet, network, upper) else {
             return refuse(Reason::Malformed);
         };
         let Network { source, destination, .. } = &quoted;
@@ -182,36 +170,20 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         protocol: u8,
         port: u16,
     ) -> bool {
-        let (_, answer, _) = self.ask_forward(Some(source), destination, protocol, port);
+        let (sender, destination) = (Some(*source), *destination);
+        let (_, answer, _) = self.ask_forward(&Passage { sender, destination, protocol, port });
         answer.allows() || (self.audit && answer == Answer::DefaultDeny)
     }
 
-    /// Asks both directions that are in force: verdict index, answer, deciding
-    /// rule of the first that denies, or of the last that was asked.
+    /// Asks about a packet: verdict index, answer, deciding rule.
     #[inline(always)]
-    fn ask_forward(
-        &self,
-        source: Option<&Address>,
-        destination: &Address,
-        protocol: u8,
-        port: u16,
-    ) -> (u32, Answer, u32) {
-        let mut said = (0, Answer::DefaultAllow, NO_RULE);
-        if let Some(source) = source {
-            let index = self.image.find_forward(Direction::Ingress, source, protocol, port);
-            if index != NOT_IN_FORCE {
+    fn ask_forward(&self, passage: &Passage) -> (u32, Answer, u32) {
+        match self.image.find_forward(passage) {
+            NOT_IN_FORCE => (0, Answer::DefaultAllow, NO_RULE),
+            index => {
                 let (answer, rule) = image::verdict(self.image, index);
-                said = (index, answer, rule);
-                if !answer.allows() {
-                    return said;
-                }
+                (index, answer, rule)
             }
         }
-        let index = self.image.find_forward(Direction::Egress, destination, protocol, port);
-        if index != NOT_IN_FORCE {
-            let (answer, rule) = image::verdict(self.image, index);
-            said = (index, answer, rule);
-        }
-        said
     }
 }

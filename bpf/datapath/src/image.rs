@@ -42,17 +42,10 @@ pub trait Image: Sized {
         walk(self, question)
     }
 
-    /// The verdict index for what is forwarded, or [`NOT_IN_FORCE`]; the address
-    /// is the sender's for ingress and the destination for egress.
+    /// The verdict index for what is forwarded, or [`NOT_IN_FORCE`].
     #[inline(always)]
-    fn find_forward(
-        &self,
-        direction: Direction,
-        address: &Address,
-        protocol: u8,
-        port: u16,
-    ) -> u32 {
-        find_forward(self, direction, address, protocol, port)
+    fn find_forward(&self, passage: &Passage) -> u32 {
+        find_forward(self, passage)
     }
 
     /// The answer for a packet that is only thought of, such as the one that
@@ -81,20 +74,51 @@ pub fn answer<I: Image>(
 /// that direction.
 pub const NOT_IN_FORCE: u32 = u32::MAX;
 
-/// The verdict index for what is forwarded, or [`NOT_IN_FORCE`].
+/// What is forwarded, as a policy about that sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passage {
+    /// Who sends it; `None` where he was judged at another hook.
+    pub sender: Option<Address>,
+    /// Whom it is for.
+    pub destination: Address,
+    /// Protocol number.
+    pub protocol: u8,
+    /// Destination port; type of an ICMP message.
+    pub port: u16,
+}
+
+/// Asks ingress about the sender and egress about the destination, as far as
+/// they are in force: the verdict index of the first that denies, or of the last
+/// that was asked, or [`NOT_IN_FORCE`].
 #[inline(always)]
-pub fn find_forward<I: Image>(
+pub fn find_forward<I: Image>(image: &I, passage: &Passage) -> u32 {
+    let Passage { sender, destination, .. } = passage;
+    let mut index = NOT_IN_FORCE;
+    if let Some(sender) = sender {
+        index = find_forward_end(image, Direction::Ingress, sender, passage);
+        if index != NOT_IN_FORCE && !verdict(image, index).0.allows() {
+            return index;
+        }
+    }
+    match find_forward_end(image, Direction::Egress, destination, passage) {
+        NOT_IN_FORCE => index,
+        index => index,
+    }
+}
+
+#[inline(always)]
+fn find_forward_end<I: Image>(
     image: &I,
     direction: Direction,
     address: &Address,
-    protocol: u8,
-    port: u16,
+    passage: &Passage,
 ) -> u32 {
     let number = image.word(AT_FORWARD);
     if !in_force(image, subject(image, number, direction)) {
         return NOT_IN_FORCE;
     }
     let peer_class = peer(image, address) & CLASS;
+    let Passage { protocol, port, .. } = *passage;
     walk(image, Question { subject: number, direction, peer_class, protocol, port })
 }
 

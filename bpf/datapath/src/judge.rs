@@ -2,13 +2,12 @@
 //! section 3), audit last, so that reason and rule survive it.
 
 use crate::{
-    Address, FlowEntry, FlowKey, Image, Packet, Reason, Tables, Verdict,
-    flow::{FORWARDED, KEPT, Table},
-    forward,
-    icmp::{self, Kind},
+    Address, FlowKey, Image, Packet, Reason, Tables, Verdict, forward,
+    icmp::Kind,
     image::{self, CLASS, ELSEWHERE, HOST, LOCAL, NO_RULE, Question},
-    parse::{self, Carried, Depth, Fragment, Network, TCP_ACK, TCP_SYN, Upper, protocol},
-    tables::Opener,
+    memory::{Ask, Known},
+    parse::{self, Carried, Depth, Fragment, Network, Upper, protocol},
+    report::{self, Seen},
     verdict::{Action, Answer, Report},
 };
 
@@ -22,22 +21,14 @@ pub enum Direction {
     Egress = 1,
 }
 
-/// A verdict and the packet it is about, as far as it was read.
+/// A verdict, and what tells an observer whether it is news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judged {
     /// What happens, and why.
     pub verdict: Verdict,
-    /// Both ends from the host's side; all zero when the packet was not read
-    /// that far.
-    pub flow: FlowKey,
-    /// Flags of a TCP header, otherwise 0.
-    pub tcp_flags: u8,
-    /// Type of an ICMP message, otherwise 0.
-    pub icmp_type: u8,
+    /// [`report::tag`] of the packet's flow; 0 where there is nothing to report.
+    pub tag: u64,
 }
-
-/// An entry is rewritten at most this often, in seconds.
-const REFRESH_S: u32 = 1;
 
 /// Judges a packet by an image.
 #[inline(always)]
@@ -86,20 +77,18 @@ pub(crate) fn audited(mut judged: Judged, audit: bool) -> Judged {
 }
 
 /// One packet's surroundings.
-pub(crate) struct Case<'a, I, T> {
-    pub(crate) image: &'a I,
-    pub(crate) tables: &'a T,
-    pub(crate) audit: bool,
+pub struct Case<'a, I, T> {
+    /// The generation that judges.
+    pub image: &'a I,
+    /// The state of the host.
+    pub tables: &'a T,
+    /// True on a node that audits.
+    pub audit: bool,
 }
 
 impl<I: Image, T: Tables> Case<'_, I, T> {
     #[inline(always)]
     fn ingress<P: Packet>(&self, packet: &P) -> Judged {
-        let subject = image::subject(self.image, HOST, Direction::Ingress);
-        if !image::in_force(self.image, subject) {
-            self.note_unjudged(packet);
-            return unread(pass(Reason::NotEnforced));
-        }
         let frame = parse::frame(packet);
         let network = match frame.carried {
             Carried::V4 => parse::v4(packet, frame.offset),
@@ -108,27 +97,45 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             Carried::Tagged => return unread(pass(Reason::Tagged)),
             Carried::Cut => None,
         };
-        let Some(network) = network else { return unread(refuse(Reason::Malformed)) };
+        let subject = image::subject(self.image, HOST, Direction::Ingress);
+        let in_force = image::in_force(self.image, subject);
+        let Some(network) = network else {
+            let verdict =
+                if in_force { refuse(Reason::Malformed) } else { pass(Reason::NotEnforced) };
+            return unread(verdict);
+        };
         let group = network.destination.is_group();
-        if !group && !self.is_for_host(packet, &network) {
+        if !in_force {
+            // A socket knows who opened a TCP connection. The answers of other
+            // flows must not make them flows of ours, though nobody asks
+            // whether they may come in.
+            let local = image::peer(self.image, &network.destination) & LOCAL != 0;
+            if network.next == protocol::TCP || !local {
+                return unread(pass(Reason::NotEnforced));
+            }
+        } else if !group && !self.is_for_host(packet, &network) {
             return unread(pass(Reason::Transit));
         }
         let upper = match packet.upper(network.start(Depth::Packet)) {
             Ok(upper) => upper,
+            Err(_) if !in_force => return unread(pass(Reason::NotEnforced)),
             Err(reason) => {
                 return addresses_only(network.destination, network.source, refuse(reason));
             }
         };
         let key = FlowKey::received(&network, &upper);
-        let kind = icmp::kind(&upper);
+        let kind = upper.kind;
         let verdict = if matches!(upper.fragment, Fragment::Later) {
-            pass(Reason::Fragment)
+            pass(if in_force { Reason::Fragment } else { Reason::NotEnforced })
+        } else if !in_force {
+            self.admit(packet, &network, &upper);
+            pass(Reason::NotEnforced)
         } else if let Some(verdict) = exempt_ingress(kind, &network, group) {
             verdict
         } else {
             self.answer_ingress(packet, &network, &upper, &key, kind)
         };
-        read(verdict, key, &upper)
+        judged(verdict, &key)
     }
 
     /// True for a packet to this host. The hardware address of another device
@@ -164,97 +171,66 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             let is_kept =
                 upper.protocol != protocol::TCP && self.image.word(image::AT_FORWARD) != HOST;
             if is_kept || image::in_force(self.image, egress) {
-                self.note_admitted(key, upper, kind);
+                self.admit(packet, network, upper);
             }
             return allowed(index, answer, rule, upper);
         }
         // Denied so far, unless it answers what this host has started.
-        let reason = match kind {
-            Kind::Error => self.related(packet, network, upper),
-            Kind::Ordinary | Kind::EchoReply => self.reply(key, upper),
-            Kind::EchoRequest | Kind::Neighbour | Kind::Essential | Kind::Forbidden => None,
+        let known = match kind {
+            Kind::Error => self.consult(Ask::Related, packet, network, upper),
+            Kind::Ordinary | Kind::EchoReply if self.may_be_reply(key, upper) => {
+                self.consult(Ask::Reply, packet, network, upper)
+            }
+            Kind::Ordinary | Kind::EchoReply => Known::Nothing,
+            Kind::EchoRequest | Kind::Neighbour | Kind::Essential | Kind::Forbidden => {
+                Known::Nothing
+            }
         };
-        match reason {
-            Some(reason) => pass(reason),
-            None => {
+        match known {
+            Known::Flow if kind == Kind::Error => pass(Reason::Related),
+            Known::Flow => pass(Reason::Reply),
+            Known::Socket => pass(Reason::Socket),
+            Known::Nothing => {
                 if self.audit && answer == Answer::DefaultDeny {
                     // The packet comes in; its answer must not be reported too.
-                    self.note_admitted(key, upper, kind);
+                    self.admit(packet, network, upper);
                 }
                 denied(index, answer, rule)
             }
         }
     }
 
-    /// Why a packet that policy denies is an answer, or `None`.
+    /// False for what opens a flow, and where this host has opened none from
+    /// that port: what keeps a flood away from the tables.
     #[inline(always)]
-    fn reply(&self, key: &FlowKey, upper: &Upper) -> Option<Reason> {
-        let tcp = upper.protocol == protocol::TCP;
-        if tcp && upper.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN {
-            return None;
+    fn may_be_reply(&self, key: &FlowKey, upper: &Upper) -> bool {
+        match upper.protocol {
+            protocol::TCP if upper.opens_tcp() => false,
+            protocol::TCP | protocol::UDP => self.tables.has_opened(key),
+            _ => true,
         }
-        if (tcp || upper.protocol == protocol::UDP) && !self.tables.has_opened(key) {
-            return None;
-        }
-        let now_s = self.tables.now_s();
-        let entry = self.tables.recall(Table::Own, key);
-        if entry.is_live(upper.protocol, now_s) {
-            return if self.keep_own(key, entry, now_s) { Some(Reason::Reply) } else { None };
-        }
-        if tcp && self.tables.opener(key) == Opener::Host && self.may_send(key) {
-            let entry = FlowEntry {
-                generation: self.generation(),
-                last_s: now_s,
-                first_s: now_s,
-                flags: 0,
-            };
-            self.tables.remember(Table::Own, key, entry);
-            return Some(Reason::Socket);
-        }
-        None
     }
 
-    /// Refreshes an entry of our own; false when this generation no longer
-    /// lets us send there.
+    /// Keeps the flow of a packet that is let in, so that its answers leave.
+    /// TCP needs its first packet only: later ones heal from the socket.
     #[inline(always)]
-    fn keep_own(&self, key: &FlowKey, entry: FlowEntry, now_s: u32) -> bool {
-        let generation = self.generation();
-        let stale = entry.generation != generation;
-        if stale && entry.flags & (FORWARDED | KEPT) == 0 && !self.may_send(key) {
-            return false;
+    fn admit<P: Packet>(&self, packet: &P, network: &Network, upper: &Upper) {
+        let is_first = upper.protocol != protocol::TCP || upper.opens_tcp();
+        if is_first && matches!(upper.kind, Kind::Ordinary | Kind::EchoRequest) {
+            let _kept = self.consult(Ask::Admit, packet, network, upper);
         }
-        if stale || now_s.wrapping_sub(entry.last_s) >= REFRESH_S {
-            self.tables.remember(Table::Own, key, FlowEntry { generation, last_s: now_s, ..entry });
-        }
-        true
     }
 
-    /// True when egress policy lets this host send to the remote end.
+    /// Asks what is known of the packet's flow, or has it kept.
     #[inline(always)]
-    fn may_send(&self, key: &FlowKey) -> bool {
-        self.may(Direction::Egress, key, key.remote_port)
-    }
-
-    /// True when ingress policy lets the remote end send to the local port.
-    #[inline(always)]
-    pub(crate) fn may_receive(&self, key: &FlowKey) -> bool {
-        self.may(Direction::Ingress, key, key.local_port)
-    }
-
-    #[inline(always)]
-    fn may(&self, direction: Direction, key: &FlowKey, port: u16) -> bool {
-        let subject = image::subject(self.image, HOST, direction);
-        if !image::in_force(self.image, subject) {
-            return true;
-        }
-        // The key of an echo holds the identifier; policy asks for the type.
-        let port = match key.protocol {
-            protocol::ICMP => 8,
-            protocol::ICMPV6 => 128,
-            _ => port,
-        };
-        let answer = self.image.answer(direction, &key.remote, key.protocol, port);
-        answer.allows() || (self.audit && answer == Answer::DefaultDeny)
+    pub(crate) fn consult<P: Packet>(
+        &self,
+        ask: Ask,
+        packet: &P,
+        network: &Network,
+        upper: &Upper,
+    ) -> Known {
+        self.tables.consult(ask, packet, network, upper, self.image, self.audit)
     }
 
     /// Asks the image about a peer word: verdict index, answer, deciding rule.
@@ -265,100 +241,6 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         let index = self.image.find(question);
         let (answer, rule) = image::verdict(self.image, index);
         (index, answer, rule)
-    }
-
-    /// An ICMP error passes when it quotes a packet of a live flow of ours
-    /// (host-behaviour clause A5.6): from whatever router it comes, and never
-    /// on the sender's word alone.
-    #[inline(always)]
-    fn related<P: Packet>(&self, packet: &P, network: &Network, upper: &Upper) -> Option<Reason> {
-        let offset = upper.offset.wrapping_add(8);
-        if offset >= parse::MAX_QUOTE_OFFSET {
-            return None;
-        }
-        let quoted =
-            if network.v6 { parse::v6(packet, offset)? } else { parse::v4(packet, offset)? };
-        // What stands behind the error's own end is padding.
-        if quoted.source != network.destination || quoted.after > network.end {
-            return None;
-        }
-        let quoted = Network { end: quoted.end.min(network.end), ..quoted };
-        let Ok(inner) = packet.upper(quoted.start(Depth::Quoted)) else { return None };
-        if matches!(inner.fragment, Fragment::Later) {
-            return None;
-        }
-        let key = FlowKey::sent(&quoted, &inner);
-        let entry = self.tables.recall(Table::Own, &key);
-        let live = if entry.is_live(inner.protocol, self.tables.now_s()) {
-            true
-        } else if inner.protocol == protocol::TCP {
-            self.tables.opener(&key) != Opener::Nobody
-        } else if matches!(icmp::kind(&inner), Kind::Ordinary | Kind::EchoReply) {
-            // Our answer to a flow that policy admits: it is stored only where
-            // egress policy does not let us send by itself.
-            self.may_receive(&key) && (self.may_send(&key) || self.is_live(Table::Admitted, &key))
-        } else {
-            false
-        };
-        if live { Some(Reason::Related) } else { None }
-    }
-
-    /// Keeps an inbound flow that is let in, so that its answers leave while
-    /// egress is in force, and so that they do not make it a flow of ours. TCP
-    /// needs its first packet only: later ones heal from the socket.
-    #[inline(always)]
-    pub(crate) fn note_admitted(&self, key: &FlowKey, upper: &Upper, kind: Kind) {
-        let first =
-            upper.protocol != protocol::TCP || upper.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN;
-        if first
-            && matches!(kind, Kind::Ordinary | Kind::EchoRequest)
-            && !self.is_live(Table::Own, key)
-        {
-            self.note(Table::Admitted, key, 0);
-        }
-    }
-
-    /// Keeps an inbound flow while ingress is not in force: nobody asks whether
-    /// it may come in, and still its answers must not make it a flow of ours.
-    /// TCP needs no entry, its socket knows who opened it.
-    #[inline(always)]
-    fn note_unjudged<P: Packet>(&self, packet: &P) {
-        let frame = parse::frame(packet);
-        let network = match frame.carried {
-            Carried::V4 => parse::v4(packet, frame.offset),
-            Carried::V6 => parse::v6(packet, frame.offset),
-            Carried::NotIp | Carried::Tagged | Carried::Cut => None,
-        };
-        let Some(network) = network else { return };
-        if network.next == protocol::TCP
-            || image::peer(self.image, &network.destination) & LOCAL == 0
-        {
-            return;
-        }
-        let Ok(upper) = packet.upper(network.start(Depth::Packet)) else { return };
-        if upper.protocol == protocol::TCP || matches!(upper.fragment, Fragment::Later) {
-            return;
-        }
-        let key = FlowKey::received(&network, &upper);
-        self.note_admitted(&key, &upper, icmp::kind(&upper));
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_live(&self, table: Table, key: &FlowKey) -> bool {
-        self.tables.recall(table, key).is_live(key.protocol, self.tables.now_s())
-    }
-
-    #[inline(always)]
-    pub(crate) fn note(&self, table: Table, key: &FlowKey, flags: u32) {
-        let generation = self.generation();
-        let now_s = self.tables.now_s();
-        let entry = self.tables.recall(table, key);
-        let live = entry.is_live(key.protocol, now_s);
-        if live && entry.generation == generation && now_s.wrapping_sub(entry.last_s) < REFRESH_S {
-            return;
-        }
-        let first_s = if live { entry.first_s } else { now_s };
-        self.tables.remember(table, key, FlowEntry { generation, last_s: now_s, first_s, flags });
     }
 
     #[inline(always)]
@@ -392,30 +274,24 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             Err(_) => return unread(pass(Reason::NotEnforced)),
         };
         let key = FlowKey::sent(&network, &upper);
-        let kind = icmp::kind(&upper);
         let verdict = if matches!(upper.fragment, Fragment::Later) {
             pass(Reason::Fragment)
         } else if forwarded {
             // Masqueraded: the sender is not this host, but the answers come here.
-            self.note_own(&key, &upper, kind, FORWARDED);
+            self.open(Ask::OpenForwarded, packet, &network, &upper);
             pass(Reason::Transit)
         } else if !in_force {
-            self.note_own(&key, &upper, kind, 0);
+            self.open(Ask::Open, packet, &network, &upper);
             pass(Reason::NotEnforced)
         } else {
-            self.answer_egress(&network, &upper, &key, kind)
+            self.answer_egress(packet, &network, &upper)
         };
-        read(verdict, key, &upper)
+        judged(verdict, &key)
     }
 
     #[inline(always)]
-    fn answer_egress(
-        &self,
-        network: &Network,
-        upper: &Upper,
-        key: &FlowKey,
-        kind: Kind,
-    ) -> Verdict {
+    fn answer_egress<P: Packet>(&self, packet: &P, network: &Network, upper: &Upper) -> Verdict {
+        let kind = upper.kind;
         match kind {
             Kind::Neighbour | Kind::Essential => return pass(Reason::Neighbour),
             Kind::Forbidden => return refuse(Reason::ForbiddenIcmp),
@@ -426,87 +302,35 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         let peer = image::peer(self.image, &network.destination);
         let (index, answer, rule) = self.ask(Direction::Egress, peer, upper.protocol, upper.port);
         if answer.allows() {
-            self.note_own(key, upper, kind, 0);
+            self.open(Ask::Open, packet, network, upper);
             return allowed(index, answer, rule, upper);
         }
         // The identifier of an echo is the same both ways; a request asks.
-        if kind != Kind::EchoRequest && self.answers_admitted(key, upper) {
+        if kind != Kind::EchoRequest
+            && !upper.opens_tcp()
+            && self.consult(Ask::Answer, packet, network, upper) != Known::Nothing
+        {
             return pass(Reason::Admitted);
         }
         let verdict = denied(index, answer, rule);
         if self.audit && verdict.reason != Reason::ExplicitDeny {
             // The packet leaves; its answer must find the flow.
-            self.note_own(key, upper, kind, 0);
+            self.open(Ask::Open, packet, network, upper);
         }
         verdict
     }
 
-    /// Keeps a flow that this host opens. An inbound flow that policy admits
-    /// anyway needs no entry, so a flood of requests fills nothing.
+    /// Keeps the flow of a packet that may open one.
     #[inline(always)]
-    fn note_own(&self, key: &FlowKey, upper: &Upper, kind: Kind, flags: u32) {
-        let opens = match upper.protocol {
-            protocol::TCP => upper.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN,
-            protocol::ICMP | protocol::ICMPV6 => kind == Kind::EchoRequest,
-            _ => !self.is_answer(key),
+    fn open<P: Packet>(&self, ask: Ask, packet: &P, network: &Network, upper: &Upper) {
+        let may_open = match upper.protocol {
+            protocol::TCP => upper.opens_tcp(),
+            protocol::ICMP | protocol::ICMPV6 => upper.kind == Kind::EchoRequest,
+            _ => true,
         };
-        if opens {
-            self.note(Table::Own, key, flags);
+        if may_open {
+            let _kept = self.consult(ask, packet, network, upper);
         }
-    }
-
-    /// True when an outgoing packet answers an inbound flow: one that policy
-    /// admits, or one that came in because nobody, or only audit, asked.
-    #[inline(always)]
-    fn is_answer(&self, key: &FlowKey) -> bool {
-        let ingress = image::subject(self.image, HOST, Direction::Ingress);
-        let in_force = image::in_force(self.image, ingress);
-        let Self { image, .. } = self;
-        if in_force
-            && image.answer(Direction::Ingress, &key.remote, key.protocol, key.local_port).allows()
-        {
-            return true;
-        }
-        (self.audit || !in_force)
-            && self.is_live(Table::Admitted, key)
-            && !self.is_live(Table::Own, key)
-    }
-
-    /// True when an outgoing packet that egress policy denies answers an
-    /// inbound flow that ingress policy admits.
-    #[inline(always)]
-    fn answers_admitted(&self, key: &FlowKey, upper: &Upper) -> bool {
-        let tcp = upper.protocol == protocol::TCP;
-        if tcp && upper.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN {
-            return false;
-        }
-        let now_s = self.tables.now_s();
-        let generation = self.generation();
-        let entry = self.tables.recall(Table::Admitted, key);
-        let live = entry.is_live(upper.protocol, now_s);
-        if live && entry.generation == generation {
-            return true;
-        }
-        let own = self.tables.recall(Table::Own, key);
-        let is_own = own.is_live(upper.protocol, now_s);
-        if is_own && own.flags & KEPT != 0 {
-            return true;
-        }
-        if !live && (!tcp || is_own || self.tables.opener(key) == Opener::Host) {
-            return false;
-        }
-        if !self.may_receive(key) {
-            return false;
-        }
-        let first_s = if live { entry.first_s } else { now_s };
-        let entry = FlowEntry { generation, last_s: now_s, first_s, flags: 0 };
-        self.tables.remember(Table::Admitted, key, entry);
-        true
-    }
-
-    #[inline(always)]
-    fn generation(&self) -> u32 {
-        self.image.word(image::AT_GENERATION)
     }
 }
 
@@ -549,7 +373,7 @@ pub(crate) fn allowed(verdict: u32, answer: Answer, rule: u32, upper: &Upper) ->
     let reason = if answer == Answer::Allow { Reason::Rule } else { Reason::DefaultAllow };
     // TCP says which packet is the first; of other protocols the observer asks
     // the gate in `report`.
-    let first = upper.protocol != protocol::TCP || upper.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN;
+    let first = upper.protocol != protocol::TCP || upper.opens_tcp();
     let report = if first { Report::First } else { Report::Nothing };
     Verdict { action: Action::Pass, reason, rule, verdict, report }
 }
@@ -565,33 +389,23 @@ pub(crate) fn denied(verdict: u32, answer: Answer, rule: u32) -> Verdict {
     Verdict { action: Action::Drop, reason, rule, verdict, report: Report::Denied }
 }
 
-const NO_ADDRESS: Address = Address { high: 0, low: 0 };
-
-/// Both ends unknown.
-const NO_FLOW: FlowKey = FlowKey {
-    local: NO_ADDRESS,
-    remote: NO_ADDRESS,
-    local_port: 0,
-    remote_port: 0,
-    protocol: 0,
-    zero: [0; 3],
-};
-
+/// A packet whose addresses were not read, or do not matter.
 #[inline(always)]
-pub(crate) const fn unread(verdict: Verdict) -> Judged {
-    Judged { verdict, flow: NO_FLOW, tcp_flags: 0, icmp_type: 0 }
+pub(crate) fn unread(verdict: Verdict) -> Judged {
+    judged(verdict, &Seen::NOTHING.flow)
 }
 
 /// Refused before the upper layer was read: who sent it is still worth telling.
 #[inline(always)]
-pub(crate) const fn addresses_only(local: Address, remote: Address, verdict: Verdict) -> Judged {
-    let flow = FlowKey { local, remote, ..NO_FLOW };
-    Judged { verdict, flow, tcp_flags: 0, icmp_type: 0 }
+pub(crate) fn addresses_only(local: Address, remote: Address, verdict: Verdict) -> Judged {
+    judged(verdict, &Seen::addresses(local, remote).flow)
 }
 
 #[inline(always)]
-pub(crate) fn read(verdict: Verdict, flow: FlowKey, upper: &Upper) -> Judged {
-    let icmp = matches!(upper.protocol, protocol::ICMP | protocol::ICMPV6);
-    let icmp_type = if icmp { u8::try_from(upper.port).unwrap_or(0) } else { 0 };
-    Judged { verdict, flow, tcp_flags: upper.tcp_flags, icmp_type }
+pub(crate) fn judged(verdict: Verdict, flow: &FlowKey) -> Judged {
+    let tag = match verdict.report {
+        Report::Nothing => 0,
+        Report::First | Report::Denied => report::tag(flow, &verdict),
+    };
+    Judged { verdict, tag }
 }

@@ -23,6 +23,7 @@ pub mod tables;
 pub mod forward;
 pub mod icmp;
 pub mod judge;
+pub mod memory;
 pub mod parse;
 pub mod report;
 

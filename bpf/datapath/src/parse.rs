@@ -6,6 +6,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::{
     Address, Be16, Be32, Packet, Reason,
+    icmp::{self, Kind},
     packet::{Layer, MAX_OFFSET},
 };
 
@@ -82,6 +83,21 @@ impl Frame {
 /// Looks below the IP header.
 #[inline(always)]
 pub fn frame<P: Packet>(packet: &P) -> Frame {
+    let Frame { carried, offset } = find_frame(packet);
+    #[expect(clippy::as_conversions, reason = "the number of a small enum")]
+    let word = packet.forget((carried as u32) << 16 | offset);
+    let carried = match word >> 16 {
+        0 => Carried::V4,
+        1 => Carried::V6,
+        2 => Carried::NotIp,
+        3 => Carried::Tagged,
+        _ => Carried::Cut,
+    };
+    Frame::new(carried, word & 0xff)
+}
+
+#[inline(always)]
+fn find_frame<P: Packet>(packet: &P) -> Frame {
     let facts = packet.facts();
     if facts.vlan != 0 {
         return Frame::new(Carried::Tagged, 0);
@@ -195,6 +211,12 @@ pub struct Network {
 /// stands elsewhere (jumbograms, aggregated segments).
 pub const NO_END: u32 = 0x7ff;
 
+/// Reads the IP header at an offset.
+#[inline(always)]
+pub fn network<P: Packet>(packet: &P, offset: u32, is_v6: bool) -> Option<Network> {
+    if is_v6 { v6(packet, offset) } else { v4(packet, offset) }
+}
+
 /// Reads the IPv4 header at an offset.
 #[inline(always)]
 pub fn v4<P: Packet>(packet: &P, offset: u32) -> Option<Network> {
@@ -281,8 +303,18 @@ pub struct Upper {
     pub source_port: u16,
     /// Destination port; the type of an ICMP message; otherwise 0.
     pub port: u16,
+    /// What an ICMP message is for; of other packets `Ordinary`.
+    pub kind: Kind,
     /// Offset of the upper-layer header in bytes, below 1,024.
     pub offset: u32,
+}
+
+impl Upper {
+    /// True for the first packet of a TCP connection.
+    #[inline(always)]
+    pub const fn opens_tcp(&self) -> bool {
+        self.protocol == protocol::TCP && self.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN
+    }
 }
 
 /// How much of the upper layer can be expected.
@@ -315,6 +347,13 @@ pub struct Start {
 }
 
 impl Network {
+    /// Where this header begins.
+    #[inline(always)]
+    pub const fn offset(&self) -> u32 {
+        let length = if self.v6 { 40 } else { 20 };
+        self.after.wrapping_sub(length).wrapping_sub(self.options)
+    }
+
     /// Where this header's upper layer begins.
     #[inline(always)]
     pub const fn start(&self, depth: Depth) -> Start {
@@ -329,7 +368,7 @@ mod word {
     #![expect(clippy::as_conversions, reason = "fields are cut out of a word by size")]
 
     use super::{Depth, Fragment, Start, Upper};
-    use crate::Reason;
+    use crate::{Reason, icmp::Kind};
 
     const REFUSED: u64 = 1 << 63;
 
@@ -362,8 +401,8 @@ mod word {
     }
 
     impl Upper {
-        /// offset 10, protocol 8, flags 8, source port 16, port 16, fragment 2;
-        /// or the top bit and a reason.
+        /// offset 10, protocol 8, flags 8, source port 16, port 16, fragment 2,
+        /// kind 3; or the top bit and a reason.
         #[inline(always)]
         pub const fn to_word(outcome: Result<Self, Reason>) -> u64 {
             match outcome {
@@ -374,6 +413,7 @@ mod word {
                         | (upper.source_port as u64) << 26
                         | (upper.port as u64) << 42
                         | (upper.fragment as u64) << 58
+                        | (upper.kind as u64) << 60
                 }
                 Err(reason) => REFUSED | reason as u64,
             }
@@ -399,6 +439,7 @@ mod word {
                     1 => Fragment::First,
                     _ => Fragment::Later,
                 },
+                kind: Kind::from_number(((word >> 60) & 7) as u8),
             })
         }
     }
@@ -423,10 +464,11 @@ mod word {
             #[test]
             fn an_upper_layer_survives_its_word(
                 protocol: u8, tcp_flags: u8, source_port: u16, port: u16,
-                offset in 0u32..1024, place in 0usize..3,
+                offset in 0u32..1024, place in 0usize..3, kind in 0u8..7,
             ) {
+                let kind = Kind::from_number(kind);
                 let fragment = [Fragment::Whole, Fragment::First, Fragment::Later][place];
-                let upper = Upper { protocol, fragment, tcp_flags, source_port, port, offset };
+                let upper = Upper { protocol, fragment, tcp_flags, source_port, port, kind, offset };
                 prop_assert_eq!(Upper::from_word(Upper::to_word(Ok(upper))), Ok(upper));
             }
 
@@ -535,13 +577,18 @@ pub fn upper<P: Packet>(packet: &P, start: Start) -> Result<Upper, Reason> {
                 protocol::NO_NEXT => return Err(Reason::Extensions),
                 _ => break,
             }
-            count += 1;
-            if count > MAX_EXTENSIONS || offset >= MAX_OFFSET {
+            if offset >= MAX_OFFSET {
                 return Err(Reason::Extensions);
             }
             // Changes nothing below the bound; it keeps the kernel's verifier
             // from telling apart every way that leads to an offset.
             offset &= core::hint::black_box(0x3ff);
+            // Last, because verifiers before Linux 6.2 want the way back to
+            // begin with a branch.
+            count += 1;
+            if count > MAX_EXTENSIONS {
+                return Err(Reason::Extensions);
+            }
         }
     }
     let fragment = match (place, more) {
@@ -549,7 +596,9 @@ pub fn upper<P: Packet>(packet: &P, start: Start) -> Result<Upper, Reason> {
         (0, true) => Fragment::First,
         _ => Fragment::Later,
     };
-    let mut upper = Upper { protocol, fragment, tcp_flags: 0, source_port: 0, port: 0, offset };
+    let kind = Kind::Ordinary;
+    let mut upper =
+        Upper { protocol, fragment, tcp_flags: 0, source_port: 0, port: 0, kind, offset };
     if matches!(fragment, Fragment::Later) {
         // Offset 1 (eight bytes) would rewrite the flags of the first fragment.
         if protocol == protocol::TCP && place == 1 {
@@ -577,6 +626,7 @@ pub fn upper<P: Packet>(packet: &P, start: Start) -> Result<Upper, Reason> {
                 return Err(Reason::Malformed);
             };
             upper.port = head[0].host() >> 8;
+            upper.kind = icmp::kind(protocol, upper.port);
             upper.source_port = head[2].host();
         }
         _ => {}

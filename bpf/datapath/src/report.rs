@@ -5,8 +5,9 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
+    Address, Packet,
     flow::FlowKey,
-    judge::Judged,
+    parse::{self, Carried, Depth, protocol},
     verdict::{Report, Verdict},
 };
 
@@ -114,33 +115,58 @@ pub const fn spend(budget: u64, now_s: u32, limit: u32) -> u64 {
     }
 }
 
-/// The record of a judged packet.
-#[inline(always)]
-#[expect(clippy::as_conversions, reason = "numbers of small enums")]
-pub fn record(
-    judged: &Judged,
-    direction: crate::Direction,
-    forwarded: bool,
-    generation: u32,
-    ifindex: u32,
-    length: u32,
-    time_ns: u64,
-) -> Record {
-    Record {
-        time_ns,
-        flow: judged.flow,
-        rule: judged.verdict.rule,
-        verdict: judged.verdict.verdict,
-        generation,
-        ifindex,
-        length,
-        direction: direction as u8,
-        action: judged.verdict.action as u8,
-        reason: judged.verdict.reason as u8,
-        tcp_flags: judged.tcp_flags,
-        icmp_type: judged.icmp_type,
-        forwarded: forwarded as u8,
-        zero: [0; 6],
+/// A packet as an observer is told of it, as far as it can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Both ends, from the host's side.
+    pub flow: FlowKey,
+    /// Flags of a TCP header, otherwise 0.
+    pub tcp_flags: u8,
+    /// Type of an ICMP message, otherwise 0.
+    pub icmp_type: u8,
+}
+
+impl Seen {
+    const NO_ADDRESS: Address = Address { high: 0, low: 0 };
+
+    /// Neither end is known.
+    pub const NOTHING: Self = Self::addresses(Self::NO_ADDRESS, Self::NO_ADDRESS);
+
+    /// Both ends are known, and no more.
+    #[inline(always)]
+    pub(crate) const fn addresses(local: Address, remote: Address) -> Self {
+        let flow =
+            FlowKey { local, remote, local_port: 0, remote_port: 0, protocol: 0, zero: [0; 3] };
+        Self { flow, tcp_flags: 0, icmp_type: 0 }
+    }
+
+    /// Reads a packet once more, for the few that are told; `is_sent` is true
+    /// for one that the host itself sends.
+    #[inline(always)]
+    pub fn of<P: Packet>(packet: &P, is_sent: bool) -> Self {
+        let frame = parse::frame(packet);
+        let network = match frame.carried {
+            Carried::V4 => parse::v4(packet, frame.offset),
+            Carried::V6 => parse::v6(packet, frame.offset),
+            Carried::NotIp | Carried::Tagged | Carried::Cut => None,
+        };
+        let Some(network) = network else { return Self::NOTHING };
+        let Ok(upper) = packet.upper(network.start(Depth::Packet)) else {
+            let (local, remote) = if is_sent {
+                (network.source, network.destination)
+            } else {
+                (network.destination, network.source)
+            };
+            return Self::addresses(local, remote);
+        };
+        let flow = if is_sent {
+            FlowKey::sent(&network, &upper)
+        } else {
+            FlowKey::received(&network, &upper)
+        };
+        let is_icmp = matches!(upper.protocol, protocol::ICMP | protocol::ICMPV6);
+        let icmp_type = if is_icmp { upper.port.to_be_bytes()[1] } else { 0 };
+        Self { flow, tcp_flags: upper.tcp_flags, icmp_type }
     }
 }
 

@@ -121,9 +121,10 @@ pub fn ip(source: IpAddr, destination: IpAddr, content: Content) -> Vec<u8> {
     packet
 }
 
-/// The same in an Ethernet frame between two locally administered addresses.
+/// The same in an Ethernet frame, from a locally administered address to that of
+/// the loopback device, which the kernel's test runner takes for the receiver.
 pub fn ethernet(source: IpAddr, destination: IpAddr, content: Content) -> Vec<u8> {
-    let mut frame = Vec::from([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2]);
+    let mut frame = Vec::from([0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 2]);
     frame.extend(if source.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] });
     frame.extend(ip(source, destination, content));
     frame

@@ -3,8 +3,11 @@
 //! a trace writes them down.
 
 use crate::{
-    Address,
+    Address, Image, Packet,
     flow::{FlowEntry, FlowKey, Table},
+    judge::Case,
+    memory::{Ask, Known},
+    parse::{Network, Upper},
 };
 
 /// State outside the image.
@@ -30,6 +33,25 @@ pub trait Tables {
     /// image does not know: its own address that the image has not caught up
     /// with, or any address where forwarding is off.
     fn is_delivered(&self, source: &Address, destination: &Address) -> bool;
+
+    /// Asks what is known about the flow of a packet, or has it kept. The kernel
+    /// overrides this by functions of its own around the same code, so that its
+    /// verifier reads them once.
+    #[inline(always)]
+    fn consult<P: Packet, I: Image>(
+        &self,
+        ask: Ask,
+        packet: &P,
+        network: &Network,
+        upper: &Upper,
+        image: &I,
+        audit: bool,
+    ) -> Known
+    where
+        Self: Sized,
+    {
+        Case { image, tables: self, audit }.recollect(ask, packet, network, upper)
+    }
 }
 
 /// Who opened a TCP connection.

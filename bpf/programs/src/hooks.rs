@@ -6,19 +6,18 @@ use aya_ebpf::{
     bindings::__sk_buff, helpers::bpf_ktime_get_ns, macros::classifier, programs::TcContext,
 };
 use hostfw_datapath::{
-    Action, Direction, Image, Reason, Tables, Verdict,
+    Direction, Reason,
     control_word::{ControlWord, InForce},
     forward,
-    image::{AT_GENERATION, NO_RULE},
     judge::{self, Judged},
     packet::{Layer, MAX_OFFSET},
-    report::{self, Count, GATE_BUCKETS},
-    verdict::{REASON_SLOTS, Report},
 };
 
 use crate::{
-    host::{Generation, Host, ticks},
-    maps::{self, CONTROL, EVENTS, GATES, REASONS, REHEARSE, RULE_HITS, SHOW},
+    generation::Generation,
+    host::Host,
+    maps::{self, CONTROL, REHEARSE},
+    outcome,
     skb::Skb,
 };
 
@@ -35,36 +34,85 @@ const ALL_BYTES: u32 = MAX_OFFSET + 64;
 /// and so do those of one that it quotes.
 const PLAIN_BYTES: u32 = 192;
 
-/// A program and its two parts: what a packet is to this host, and, where that
-/// leaves it to a policy about forwarding, what it is to that. Both are global
-/// functions: the verifier reads each by itself, and the stack of one is free
-/// again for the other.
+/// What becomes of a packet, as the functions of a program hand it on: the bits
+/// below, and the slot in force from bit 8.
+pub(crate) type Fate = u32;
+/// It is dropped.
+pub(crate) const DROPPED: Fate = 1;
+/// A policy about forwarding is to be asked.
+pub(crate) const FORWARDED: Fate = 2;
+/// An observer is to be told.
+pub(crate) const REPORT: Fate = 4;
+/// The node audits.
+const AUDIT: Fate = 8;
+/// See [`Fate`].
+const SLOT_SHIFT: u32 = 8;
+
+/// The slot in a fate.
+#[inline(always)]
+pub(crate) const fn slot_of(fate: Fate) -> u32 {
+    (fate >> SLOT_SHIFT) & 0xff
+}
+
+/// A program and its parts: what a packet is to this host; where that leaves it
+/// to a policy about forwarding, what it is to that; and what an observer is
+/// told. All are global functions: the verifier reads each by itself, and the
+/// stack of one is free again for the next.
 macro_rules! program {
-    ($name:ident, $own:ident, $forwarded:ident, $direction:ident, $layer:ident) => {
+    ($name:ident, $own:ident, $forwarded:ident, $told:ident, $direction:ident, $layer:ident) => {
         #[classifier]
         pub(crate) fn $name(context: TcContext) -> i32 {
-            let answer = $own(context.skb.skb);
-            if answer < FORWARDED { answer } else { $forwarded(context.skb.skb, answer as u32) }
+            let raw = context.skb.skb;
+            let mut fate = $own(raw);
+            if fate & FORWARDED != 0 {
+                fate = $forwarded(raw, fate);
+            }
+            if fate & REPORT != 0 {
+                $told(raw, fate);
+            }
+            if fate & DROPPED == 0 { NEXT } else { DROP }
         }
 
         #[inline(never)]
         #[unsafe(no_mangle)]
-        extern "C" fn $own(context: *mut __sk_buff) -> i32 {
-            own(context, Direction::$direction, Layer::$layer)
+        extern "C" fn $own(raw: *mut __sk_buff) -> Fate {
+            own(Skb::new(raw, Layer::$layer, Direction::$direction), Direction::$direction)
         }
 
         #[inline(never)]
         #[unsafe(no_mangle)]
-        extern "C" fn $forwarded(context: *mut __sk_buff, how: u32) -> i32 {
-            forwarded(context, Direction::$direction, Layer::$layer, how)
+        extern "C" fn $forwarded(raw: *mut __sk_buff, fate: Fate) -> Fate {
+            let skb = Skb::new(raw, Layer::$layer, Direction::$direction);
+            forwarded(skb, Direction::$direction, fate)
+        }
+
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $told(raw: *mut __sk_buff, fate: Fate) -> u32 {
+            let skb = Skb::new(raw, Layer::$layer, Direction::$direction);
+            outcome::tell(&skb, Direction::$direction, fate)
         }
     };
 }
 
-program!(hostfw_in_eth, hostfw_own_in_eth, hostfw_forwarded_in_eth, Ingress, Ethernet);
-program!(hostfw_out_eth, hostfw_own_out_eth, hostfw_forwarded_out_eth, Egress, Ethernet);
-program!(hostfw_in_ip, hostfw_own_in_ip, hostfw_forwarded_in_ip, Ingress, Ip);
-program!(hostfw_out_ip, hostfw_own_out_ip, hostfw_forwarded_out_ip, Egress, Ip);
+program!(
+    hostfw_in_eth,
+    hostfw_own_in_eth,
+    hostfw_through_in_eth,
+    hostfw_tell_in_eth,
+    Ingress,
+    Ethernet
+);
+program!(
+    hostfw_out_eth,
+    hostfw_own_out_eth,
+    hostfw_through_out_eth,
+    hostfw_tell_out_eth,
+    Egress,
+    Ethernet
+);
+program!(hostfw_in_ip, hostfw_own_in_ip, hostfw_through_in_ip, hostfw_tell_in_ip, Ingress, Ip);
+program!(hostfw_out_ip, hostfw_own_out_ip, hostfw_through_out_ip, hostfw_tell_out_ip, Egress, Ip);
 
 /// Returns at once: what a benchmark subtracts. Never attached.
 #[classifier]
@@ -72,102 +120,74 @@ pub(crate) fn hostfw_floor(_: TcContext) -> i32 {
     NEXT
 }
 
-/// Judges a packet as this host's own: the answer to the kernel, or
-/// [`FORWARDED`] with the slot and [`AUDIT`].
+/// Judges a packet as this host's own.
 #[inline(always)]
-fn own(context: *mut __sk_buff, direction: Direction, layer: Layer) -> i32 {
-    let skb = Skb { raw: context, layer, egress: matches!(direction, Direction::Egress) };
-    let applied = in_force(&skb);
-    let Some((applied, learning)) = applied else {
-        count_reason(direction, Reason::NoPolicy, skb.length());
-        return NEXT;
+fn own(skb: Skb, direction: Direction) -> Fate {
+    let Some((applied, learning)) = in_force(&skb) else {
+        outcome::count(direction, Reason::NoPolicy, skb.length());
+        return 0;
     };
     let Some(image) = Generation::of(applied.slot) else {
         // In force and not there (host-behaviour clause A3.2): never open.
-        count_reason(direction, Reason::BrokenImage, skb.length());
-        return DROP;
+        outcome::count(direction, Reason::BrokenImage, skb.length());
+        return DROPPED;
     };
-    let host = Host { skb };
-    // A long chain of headers may lie outside what can be read directly; then,
-    // and only then, all that may be read is made readable.
+    let host = Host { skb, slot: applied.slot };
     let mut readable = PLAIN_BYTES;
     let judged = loop {
-        if skb.linear() < readable.min(skb.length()) {
-            skb.pull(readable);
-        }
+        make_readable(&skb, readable);
         let judged = judge::judge_own(direction, &skb, &image, &host, applied.audit);
-        let cut = matches!(judged.verdict.reason, Reason::Malformed);
-        if !cut || readable == ALL_BYTES || skb.linear() >= skb.length() {
+        if !may_be_whole(&skb, &judged, readable) {
             break judged;
         }
         readable = ALL_BYTES;
     };
     if learning {
         // Judged only for what it leaves in the tables.
-        count_reason(direction, Reason::NoPolicy, skb.length());
-        return NEXT;
+        outcome::count(direction, Reason::NoPolicy, skb.length());
+        return 0;
     }
+    let slot = applied.slot << SLOT_SHIFT;
     if forward::concerns(direction, &judged, &image) {
-        let audit = if applied.audit { AUDIT } else { 0 };
-        return FORWARDED | (audit | (applied.slot & SLOT)) as i32;
+        return slot | FORWARDED | if applied.audit { AUDIT } else { 0 };
     }
-    conclude(direction, false, applied.slot, &judged, &image, &host)
+    slot | outcome::of(direction, applied.slot, &judged, &host)
 }
-
-/// More than any answer to the kernel: a policy about forwarding is to be asked.
-const FORWARDED: i32 = 1 << 16;
-/// Beside it: the node audits.
-const AUDIT: u32 = 1 << 8;
-/// Beside it: the slot in force.
-const SLOT: u32 = 0xff;
 
 /// Judges a packet that this host forwards.
 #[inline(always)]
-fn forwarded(context: *mut __sk_buff, direction: Direction, layer: Layer, how: u32) -> i32 {
-    let skb = Skb { raw: context, layer, egress: matches!(direction, Direction::Egress) };
-    let slot = how & SLOT;
-    let Some(image) = Generation::of(slot) else { return DROP };
-    let host = Host { skb };
+fn forwarded(skb: Skb, direction: Direction, fate: Fate) -> Fate {
+    let slot = slot_of(fate);
+    let Some(image) = Generation::of(slot) else { return DROPPED };
+    let host = Host { skb, slot };
     let mut readable = PLAIN_BYTES;
     let judged = loop {
-        if skb.linear() < readable.min(skb.length()) {
-            skb.pull(readable);
-        }
-        let judged = forward::judge(direction, &skb, &image, &host, how & AUDIT != 0);
-        let cut = matches!(judged.verdict.reason, Reason::Malformed);
-        if !cut || readable == ALL_BYTES || skb.linear() >= skb.length() {
+        make_readable(&skb, readable);
+        let judged = forward::judge(direction, &skb, &image, &host, fate & AUDIT != 0);
+        if !may_be_whole(&skb, &judged, readable) {
             break judged;
         }
         readable = ALL_BYTES;
     };
-    conclude(direction, true, slot, &judged, &image, &host)
+    (slot << SLOT_SHIFT) | FORWARDED | outcome::of(direction, slot, &judged, &host)
 }
 
-/// Counts and reports a judgement, and makes it an answer to the kernel.
+/// Makes a packet readable to a depth, where it is that long.
 #[inline(always)]
-fn conclude(
-    direction: Direction,
-    forwarded: bool,
-    slot: u32,
-    judged: &Judged,
-    image: &Generation,
-    host: &Host,
-) -> i32 {
-    let skb = host.skb;
-    if maps::mode() & REHEARSE == 0 {
-        count_reason(direction, judged.verdict.reason, skb.length());
-        count_rule(slot, judged.verdict.rule, skb.length());
-        if !matches!(judged.verdict.report, Report::Nothing) {
-            report(direction, forwarded, judged, image, host);
-        }
+fn make_readable(skb: &Skb, bytes: u32) {
+    if skb.linear() < bytes.min(skb.length()) {
+        skb.pull(bytes);
     }
-    if maps::mode() & SHOW != 0 {
-        show(&skb, &judged.verdict);
-    }
-    match judged.verdict.action {
-        Action::Pass | Action::Audit => NEXT,
-        Action::Drop => DROP,
-    }
+}
+
+/// True where a packet that was found cut may be whole: a long chain of headers
+/// may lie outside what can be read directly. Then, and only then, it is judged
+/// again with all that may be read.
+#[inline(always)]
+fn may_be_whole(skb: &Skb, judged: &Judged, readable: u32) -> bool {
+    matches!(judged.verdict.reason, Reason::Malformed)
+        && readable != ALL_BYTES
+        && skb.linear() < skb.length()
 }
 
 /// What applies, and whether it is only learned by.
@@ -190,87 +210,4 @@ fn in_force(skb: &Skb) -> Option<(InForce, bool)> {
         0
     };
     Some((word.in_force(now_ms), word.is_learning()))
-}
-
-#[inline(always)]
-fn show(skb: &Skb, verdict: &Verdict) {
-    let numbers = ((verdict.action as u32) << 16) | ((verdict.reason as u32) << 8) | 1;
-    skb.show([numbers, verdict.rule, verdict.verdict, 0, 0]);
-}
-
-#[inline(always)]
-fn count_reason(direction: Direction, reason: Reason, bytes: u32) {
-    add(REASONS.get_ptr_mut(direction as u32 * REASON_SLOTS + reason as u32), bytes);
-}
-
-#[inline(always)]
-fn count_rule(slot: u32, rule: u32, bytes: u32) {
-    let rules = maps::rules();
-    if rule != NO_RULE && rule < rules {
-        add(RULE_HITS.get_ptr_mut(slot * rules + rule), bytes);
-    }
-}
-
-#[inline(always)]
-fn add(count: Option<*mut Count>, bytes: u32) {
-    if let Some(count) = count {
-        // SAFETY: this CPU's own slot of the map.
-        unsafe {
-            (*count).packets += 1;
-            (*count).bytes += u64::from(bytes);
-            (*count).last_ticks = ticks();
-        }
-    }
-}
-
-/// Words of [`GATES`] behind the buckets.
-const BUDGETS: u32 = GATE_BUCKETS;
-const LOST: u32 = GATE_BUCKETS + 3;
-
-#[inline(never)]
-fn report(direction: Direction, forwarded: bool, judged: &Judged, image: &Generation, host: &Host) {
-    let now_s = host.now_s();
-    let tag = report::tag(&judged.flow, &judged.verdict);
-    let Some(bucket) = GATES.get_ptr_mut((tag as u32) & (GATE_BUCKETS - 1)) else { return };
-    // SAFETY (here and below): this CPU's own slots of the map.
-    if !report::is_news(unsafe { *bucket }, tag, judged.verdict.report, now_s) {
-        return;
-    }
-    let Some(budget) = GATES.get_ptr_mut(BUDGETS + judged.verdict.report as u32) else { return };
-    // SAFETY: as above.
-    let spent = report::spend(unsafe { *budget }, now_s, maps::reports_per_s());
-    if spent == 0 {
-        return lost();
-    }
-    let Some(mut entry) = EVENTS.reserve(0) else { return lost() };
-    // SAFETY: the helper takes nothing and touches nothing.
-    let time_ns = unsafe { bpf_ktime_get_ns() };
-    let generation = image.word(AT_GENERATION);
-    entry.write(report::record(
-        judged,
-        direction,
-        forwarded,
-        generation,
-        host.skb.ifindex(),
-        host.skb.length(),
-        time_ns,
-    ));
-    entry.submit(NO_WAKEUP);
-    // SAFETY: as above.
-    unsafe {
-        *bucket = report::bucket(tag, now_s);
-        *budget = spent;
-    }
-}
-
-/// `BPF_RB_NO_WAKEUP`: the daemon reads on a timer; waking it costs the packet
-/// path microseconds.
-const NO_WAKEUP: u64 = 1;
-
-#[inline(always)]
-fn lost() {
-    if let Some(lost) = GATES.get_ptr_mut(LOST) {
-        // SAFETY: this CPU's own slot of the map.
-        unsafe { *lost += 1 };
-    }
 }

@@ -1,139 +1,31 @@
 //! The host's state, as the data path asks for it: connection tables, opened
 //! ports, sockets and routes of the kernel.
 
-use core::ptr::NonNull;
-
 use aya_ebpf::{
-    bindings::{bpf_fib_lookup as FibQuestion, bpf_sock_tuple as Tuple},
+    bindings::{__sk_buff, bpf_fib_lookup as FibQuestion, bpf_sock_tuple as Tuple},
     helpers::{bpf_fib_lookup, bpf_jiffies64, bpf_sk_release, bpf_skc_lookup_tcp},
 };
 use hostfw_datapath::{
-    Address, Direction, Image, Tables,
+    Address, Direction, Image, Packet, Tables,
     flow::{FlowEntry, FlowKey, Table},
-    image::{self, Question},
-    parse::protocol,
+    judge::Case,
+    memory::{Ask, Known},
+    packet::Layer,
+    parse::{self, Network, Upper, protocol},
     tables::Opener,
-    verdict::Answer,
 };
 
 use crate::{
-    maps::{self, ADMITTED, IMAGES, MADE, OPENED, OWN, REHEARSE, Words},
+    generation::Generation,
+    maps::{self, ADMITTED, MADE, OPENED, OWN, REHEARSE},
     skb::Skb,
 };
 
-/// One generation in the kernel's memory.
-#[derive(Clone, Copy)]
-pub(crate) struct Generation {
-    words: NonNull<Words>,
-    slot: u32,
-}
-
-impl Generation {
-    /// The image in a slot.
-    #[inline(always)]
-    pub(crate) fn of(slot: u32) -> Option<Self> {
-        IMAGES.get(slot).map(|words| Self { words: NonNull::from(words), slot })
-    }
-}
-
-impl Image for Generation {
-    #[inline(always)]
-    fn word(&self, at: u32) -> u32 {
-        // SAFETY: the pointer came from the outer map in this program run.
-        match unsafe { self.words.as_ref() }.get(at >> 1) {
-            Some(pair) => pair[(at & 1) as usize],
-            None => 0,
-        }
-    }
-
-    #[inline(always)]
-    fn peer_v6(&self, address: &Address) -> u32 {
-        hostfw_peer_v6(self.slot, address.high, address.low)
-    }
-
-    #[inline(always)]
-    fn find(&self, question: Question) -> u32 {
-        let Question { subject: _, direction, peer_class, protocol, port } = question;
-        hostfw_find(self.slot, peer_class, what(direction, protocol, port))
-    }
-
-    #[inline(always)]
-    fn find_forward(
-        &self,
-        direction: Direction,
-        address: &Address,
-        protocol: u8,
-        port: u16,
-    ) -> u32 {
-        let what = what(direction, protocol, port);
-        hostfw_find_forward(self.slot, what, address.high, address.low)
-    }
-
-    #[inline(always)]
-    fn answer(&self, direction: Direction, address: &Address, protocol: u8, port: u16) -> Answer {
-        let what = what(direction, protocol, port);
-        Answer::from_word(hostfw_answer(self.slot, what, address.high, address.low))
-    }
-}
-
-/// Direction, protocol and port in one word, from bit 24, 16 and 0.
-#[inline(always)]
-fn what(direction: Direction, protocol: u8, port: u16) -> u32 {
-    ((direction as u32) << 24) | (u32::from(protocol) << 16) | u32::from(port)
-}
-
-/// The direction in a word of [`what`].
-#[inline(always)]
-fn direction(what: u32) -> Direction {
-    if what >> 24 == 0 { Direction::Ingress } else { Direction::Egress }
-}
-
-/// The IPv6 walk as a global function: the verifier reads it once, with any
-/// arguments, and not on every path that calls it.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn hostfw_peer_v6(slot: u32, high: u64, low: u64) -> u32 {
-    match Generation::of(slot) {
-        Some(generation) => image::walk_v6(&generation, &Address { high, low }),
-        None => 0,
-    }
-}
-
-/// The walk to a verdict, likewise.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn hostfw_find(slot: u32, peer_class: u32, what: u32) -> u32 {
-    let Some(generation) = Generation::of(slot) else { return 0 };
-    let (protocol, port) = ((what >> 16) as u8, what as u16);
-    let direction = direction(what);
-    let question = Question { subject: image::HOST, direction, peer_class, protocol, port };
-    image::walk(&generation, question)
-}
-
-/// The walk for what is forwarded, likewise.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn hostfw_find_forward(slot: u32, what: u32, high: u64, low: u64) -> u32 {
-    let Some(generation) = Generation::of(slot) else { return 0 };
-    let (protocol, port) = ((what >> 16) as u8, what as u16);
-    let address = Address { high, low };
-    image::find_forward(&generation, direction(what), &address, protocol, port)
-}
-
-/// An answer for a packet that is only thought of, likewise.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn hostfw_answer(slot: u32, what: u32, high: u64, low: u64) -> u32 {
-    let Some(generation) = Generation::of(slot) else { return 0 };
-    let (protocol, port) = ((what >> 16) as u8, what as u16);
-    let address = Address { high, low };
-    image::answer(&generation, direction(what), &address, protocol, port) as u32
-}
-
-/// The host around one packet.
+/// The host around one packet, judged by the image in a slot.
 #[derive(Clone, Copy)]
 pub(crate) struct Host {
     pub(crate) skb: Skb,
+    pub(crate) slot: u32,
 }
 
 /// Kernel ticks since before boot; inlined by the verifier, never a call.
@@ -322,28 +214,132 @@ impl Tables for Host {
 
     #[inline(always)]
     fn is_delivered(&self, source: &Address, destination: &Address) -> bool {
-        // SAFETY: an all-zero question is valid.
-        let mut question: FibQuestion = unsafe { core::mem::zeroed() };
-        question.ifindex = self.skb.ifindex();
-        if destination.is_v4() {
-            question.family = AF_INET;
-            question.__bindgen_anon_3.ipv4_src = source.low32().to_be();
-            question.__bindgen_anon_4.ipv4_dst = destination.low32().to_be();
-        } else {
-            question.family = AF_INET6;
-            question.__bindgen_anon_3.ipv6_src = network_words(source);
-            question.__bindgen_anon_4.ipv6_dst = network_words(destination);
-        }
-        // SAFETY: context and question are valid for the call.
-        let answer = unsafe {
-            bpf_fib_lookup(
-                self.skb.raw.cast(),
-                &raw mut question,
-                size_of::<FibQuestion>() as i32,
-                0,
-            )
-        };
-        // Whatever is not plainly forwarded is judged.
-        answer == NOT_FORWARDED || answer == FORWARDING_OFF || answer < 0
+        let Address { high, low } = *destination;
+        hostfw_is_delivered(self.skb.raw, source.high, source.low, high, low) != 0
     }
+
+    #[inline(always)]
+    fn consult<P: Packet, I: Image>(
+        &self,
+        ask: Ask,
+        _: &P,
+        network: &Network,
+        upper: &Upper,
+        _: &I,
+        audit: bool,
+    ) -> Known {
+        let about = About { audit, slot: self.slot, v6: network.v6, offset: network.offset() };
+        let (about, upper) = (about.to_word(), Upper::to_word(Ok(*upper)));
+        let ask = match ask {
+            Ask::Reply => hostfw_reply,
+            Ask::Related => hostfw_related,
+            Ask::Admit => hostfw_admit,
+            Ask::AdmitForwarded => hostfw_admit_forwarded,
+            Ask::Answer => hostfw_answer_admitted,
+            Ask::Open => hostfw_open,
+            Ask::OpenForwarded => hostfw_open_forwarded,
+            Ask::AnswerForwarded => hostfw_answer_forwarded,
+        };
+        Known::from_number(ask(self.skb.raw, about, upper))
+    }
+}
+
+/// One function for each question: the verifier reads it once, and apart from
+/// the others.
+macro_rules! ask {
+    ($($name:ident: $ask:ident;)+) => {
+        $(
+            #[inline(never)]
+            #[unsafe(no_mangle)]
+            extern "C" fn $name(raw: *mut __sk_buff, about: u32, upper: u64) -> u32 {
+                About::from_word(about).recollect(Ask::$ask, raw, upper) as u32
+            }
+        )+
+    };
+}
+
+ask! {
+    hostfw_reply: Reply;
+    hostfw_related: Related;
+    hostfw_admit: Admit;
+    hostfw_admit_forwarded: AdmitForwarded;
+    hostfw_answer_admitted: Answer;
+    hostfw_open: Open;
+    hostfw_open_forwarded: OpenForwarded;
+    hostfw_answer_forwarded: AnswerForwarded;
+}
+
+/// What such a function must know beside the packet's upper layer.
+struct About {
+    audit: bool,
+    slot: u32,
+    v6: bool,
+    /// Of the IP header.
+    offset: u32,
+}
+
+impl About {
+    /// Offset 10 bits, IPv6 1, audit 1, slot from bit 16.
+    #[inline(always)]
+    const fn to_word(&self) -> u32 {
+        let Self { audit, slot, v6, offset } = self;
+        (*offset & 0x3ff) | (*v6 as u32) << 10 | (*audit as u32) << 11 | (*slot & 0xff) << 16
+    }
+
+    #[inline(always)]
+    const fn from_word(word: u32) -> Self {
+        Self {
+            offset: word & 0x3ff,
+            v6: word & (1 << 10) != 0,
+            audit: word & (1 << 11) != 0,
+            slot: (word >> 16) & 0xff,
+        }
+    }
+
+    #[inline(always)]
+    fn recollect(&self, ask: Ask, raw: *mut __sk_buff, upper: u64) -> Known {
+        // The layer and the direction do not matter above the Ethernet header.
+        let skb = Skb::new(raw, Layer::Ethernet, Direction::Ingress);
+        let (Some(image), Ok(upper)) = (Generation::of(self.slot), Upper::from_word(upper)) else {
+            return Known::Nothing;
+        };
+        let Some(network) = parse::network(&skb, self.offset, self.v6) else {
+            return Known::Nothing;
+        };
+        let tables = Host { skb, slot: self.slot };
+        Case { image: &image, tables: &tables, audit: self.audit }
+            .recollect(ask, &skb, &network, &upper)
+    }
+}
+
+/// Whether the host itself receives a packet between two addresses, likewise.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn hostfw_is_delivered(
+    raw: *mut __sk_buff,
+    source_high: u64,
+    source_low: u64,
+    high: u64,
+    low: u64,
+) -> u32 {
+    let skb = Skb::new(raw, Layer::Ethernet, Direction::Ingress);
+    let source = Address { high: source_high, low: source_low };
+    let destination = Address { high, low };
+    // SAFETY: an all-zero question is valid.
+    let mut question: FibQuestion = unsafe { core::mem::zeroed() };
+    question.ifindex = skb.ifindex();
+    if destination.is_v4() {
+        question.family = AF_INET;
+        question.__bindgen_anon_3.ipv4_src = source.low32().to_be();
+        question.__bindgen_anon_4.ipv4_dst = destination.low32().to_be();
+    } else {
+        question.family = AF_INET6;
+        question.__bindgen_anon_3.ipv6_src = network_words(&source);
+        question.__bindgen_anon_4.ipv6_dst = network_words(&destination);
+    }
+    let size = size_of::<FibQuestion>() as i32;
+    // SAFETY: context and question are valid for the call.
+    let answer = unsafe { bpf_fib_lookup(raw.cast(), &raw mut question, size, 0) };
+    // Whatever is not plainly forwarded is judged.
+    u32::from(answer == NOT_FORWARDED || answer == FORWARDING_OFF || answer < 0)
 }

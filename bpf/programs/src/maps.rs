@@ -74,15 +74,13 @@ static RULES: u32 = 1024;
 #[unsafe(no_mangle)]
 static REPORTS_PER_S: u32 = 1000;
 
-/// [`SHOW`] and [`REHEARSE`] bits. 0 in the programs that enforce: the verifier
-/// removes what they guard.
+/// [`REHEARSE`] or 0, which is what the programs that enforce have: the verifier
+/// removes what it guards.
 #[unsafe(no_mangle)]
 static MODE: u32 = 0;
 
-/// Mode bit: leave the verdict in the control block of the test packet.
-pub(crate) const SHOW: u32 = 1;
-/// Mode bit: judge by the slot that the packet's mark names, and touch nothing.
-pub(crate) const REHEARSE: u32 = 2;
+/// Mode: judge by the slot that the packet's mark names, and touch nothing.
+pub(crate) const REHEARSE: u32 = 1;
 
 macro_rules! setting {
     ($name:ident, $static:ident) => {

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_pull_data};
 use hostfw_datapath::{
-    Facts, Packet, Reason,
+    Direction, Facts, Packet, Reason,
     packet::{Layer, MAX_OFFSET},
     parse::{self, Start, Upper},
 };
@@ -54,7 +54,25 @@ impl Skb {
         let _moved = unsafe { bpf_skb_pull_data(self.raw, wanted) };
     }
 
-    /// Leaves a verdict where the test runner can read it.
+    /// A packet on a hook.
+    #[inline(always)]
+    pub(crate) const fn new(raw: *mut __sk_buff, layer: Layer, direction: Direction) -> Self {
+        Self { raw, layer, egress: matches!(direction, Direction::Egress) }
+    }
+
+    /// What [`Skb::show`] has left.
+    #[inline(always)]
+    pub(crate) fn shown(&self) -> [u32; 5] {
+        // SAFETY: the context is valid.
+        // JUSTIFICATION: read from memory indeed, see [`Packet::forget`].
+        core::array::from_fn(|at| unsafe {
+            core::ptr::read_volatile(&raw const (*self.raw).cb[at])
+        })
+    }
+
+    /// Leaves a verdict where the function that tells of it, and the test
+    /// runner, can read it. Whoever gets the packet next starts with a control
+    /// block of his own.
     #[inline(always)]
     pub(crate) fn show(&self, words: [u32; 5]) {
         // SAFETY: the control block belongs to the program that runs.
@@ -97,6 +115,18 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn forget(&self, number: u32) -> u32 {
+        // SAFETY: the control block belongs to the program that runs.
+        // JUSTIFICATION: the compiler knows the number, and the verifier would
+        // if it were not read from the context.
+        unsafe {
+            let cell = &raw mut (*self.raw).cb[4];
+            core::ptr::write_volatile(cell, number);
+            core::ptr::read_volatile(cell)
+        }
+    }
+
+    #[inline(always)]
     fn upper(&self, start: Start) -> Result<Upper, Reason> {
         Upper::from_word(hostfw_upper(self.raw, start.to_word()))
     }
@@ -108,6 +138,6 @@ impl Packet for Skb {
 #[unsafe(no_mangle)]
 extern "C" fn hostfw_upper(raw: *mut __sk_buff, start: u64) -> u64 {
     // The layer and the direction do not matter above the IP header.
-    let skb = Skb { raw, layer: Layer::Ethernet, egress: false };
+    let skb = Skb::new(raw, Layer::Ethernet, Direction::Ingress);
     Upper::to_word(parse::upper(&skb, Start::from_word(start)))
 }

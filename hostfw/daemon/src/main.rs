@@ -181,7 +181,6 @@ fn kernel_config(config: &Config) -> KernelConfig {
             Attach::Auto => AttachMode::Auto,
             Attach::Clsact => AttachMode::Clsact,
         },
-        show: false,
         capacity: Capacity::SMALL,
     }
 }

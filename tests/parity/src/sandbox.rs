@@ -52,9 +52,9 @@ impl Sandbox {
     ///
     /// # Errors
     /// Whatever the kernel refuses.
-    pub fn kernel(&self, pins: &str, show: bool, capacity: Capacity) -> anyhow::Result<Kernel> {
+    pub fn kernel(&self, pins: &str, capacity: Capacity) -> anyhow::Result<Kernel> {
         let config =
-            KernelConfig { bpf_dir: self.dir.join(pins), attach: AttachMode::Auto, show, capacity };
+            KernelConfig { bpf_dir: self.dir.join(pins), attach: AttachMode::Auto, capacity };
         let (kernel, adopted) = Kernel::open(config)?;
         ensure!(adopted.slots.is_empty(), "a fresh folder holds no images");
         Ok(kernel)

@@ -59,7 +59,7 @@ const FALLS: (Action, Reason) = (Action::Drop, Reason::DefaultDeny);
 #[test]
 fn an_unconfirmed_generation_rolls_back_in_the_kernel_at_its_deadline() {
     let sandbox = Sandbox::enter("deadline").expect("namespaces");
-    let mut kernel = sandbox.kernel("pins", true, Capacity::SMALL).expect("programs");
+    let mut kernel = sandbox.kernel("pins", Capacity::SMALL).expect("programs");
     let old = load(&mut kernel, SSH, 1);
     kernel.switch(ControlWord::confirmed(old)).expect("switch");
     let new = load(&mut kernel, NOTHING, 2);
@@ -78,7 +78,7 @@ fn an_unconfirmed_generation_rolls_back_in_the_kernel_at_its_deadline() {
 #[test]
 fn a_larger_image_loads_beside_the_live_one_and_changes_no_verdict() {
     let sandbox = Sandbox::enter("growth").expect("namespaces");
-    let mut kernel = sandbox.kernel("pins", true, Capacity::SMALL).expect("programs");
+    let mut kernel = sandbox.kernel("pins", Capacity::SMALL).expect("programs");
     let live = load(&mut kernel, SSH, 1);
     kernel.switch(ControlWord::confirmed(live)).expect("switch");
     judge(&mut kernel, &syn(FRIEND, 22), PASSES);
@@ -98,7 +98,7 @@ fn a_larger_image_loads_beside_the_live_one_and_changes_no_verdict() {
 #[test]
 fn a_second_start_finds_what_the_first_has_left() {
     let sandbox = Sandbox::enter("restart").expect("namespaces");
-    let mut kernel = sandbox.kernel("pins", true, Capacity::SMALL).expect("programs");
+    let mut kernel = sandbox.kernel("pins", Capacity::SMALL).expect("programs");
     let live = load(&mut kernel, SSH, 41);
     let word = ControlWord::confirmed(InForce { audit: true, ..live });
     kernel.switch(word).expect("switch");
@@ -107,7 +107,6 @@ fn a_second_start_finds_what_the_first_has_left() {
     let config = KernelConfig {
         bpf_dir: sandbox.pins("pins"),
         attach: AttachMode::Auto,
-        show: true,
         capacity: Capacity::SMALL,
     };
     let (mut kernel, adopted) = Kernel::open(config).expect("a second start");
@@ -121,14 +120,13 @@ fn a_second_start_finds_what_the_first_has_left() {
 fn a_start_with_a_larger_capacity_keeps_what_is_in_force() {
     // As after a daemon that died while it grew: larger maps, no image in them.
     let sandbox = Sandbox::enter("regrowth").expect("namespaces");
-    let mut kernel = sandbox.kernel("pins", true, Capacity::SMALL).expect("programs");
+    let mut kernel = sandbox.kernel("pins", Capacity::SMALL).expect("programs");
     let live = load(&mut kernel, SSH, 5);
     kernel.switch(ControlWord::confirmed(live)).expect("switch");
     drop(kernel);
     let config = KernelConfig {
         bpf_dir: sandbox.pins("pins"),
         attach: AttachMode::Auto,
-        show: true,
         capacity: Capacity { pairs: Capacity::SMALL.pairs * 2, rules: Capacity::SMALL.rules * 2 },
     };
     let (mut kernel, adopted) = Kernel::open(config.clone()).expect("a second start");
@@ -146,7 +144,7 @@ fn a_start_with_a_larger_capacity_keeps_what_is_in_force() {
 #[test]
 fn a_damaged_image_is_refused_before_it_touches_a_slot() {
     let sandbox = Sandbox::enter("damage").expect("namespaces");
-    let mut kernel = sandbox.kernel("pins", true, Capacity::SMALL).expect("programs");
+    let mut kernel = sandbox.kernel("pins", Capacity::SMALL).expect("programs");
     let live = load(&mut kernel, SSH, 1);
     kernel.switch(ControlWord::confirmed(live)).expect("switch");
     let mut words = image(SSH, 2);
@@ -166,7 +164,7 @@ fn a_damaged_image_is_refused_before_it_touches_a_slot() {
 #[test]
 fn every_packet_is_counted_once_by_its_reason_and_once_by_its_rule() {
     let sandbox = Sandbox::enter("counts").expect("namespaces");
-    let mut kernel = sandbox.kernel("pins", true, Capacity::SMALL).expect("programs");
+    let mut kernel = sandbox.kernel("pins", Capacity::SMALL).expect("programs");
     let live = load(&mut kernel, SSH, 1);
     kernel.switch(ControlWord::confirmed(live)).expect("switch");
     for _ in 0..7 {
@@ -199,7 +197,7 @@ fn every_packet_is_counted_once_by_its_reason_and_once_by_its_rule() {
 #[test]
 fn events_are_bounded_for_each_flow_and_for_each_second() {
     let sandbox = Sandbox::enter("events").expect("namespaces");
-    let mut kernel = sandbox.kernel("pins", true, Capacity::SMALL).expect("programs");
+    let mut kernel = sandbox.kernel("pins", Capacity::SMALL).expect("programs");
     let live = load(&mut kernel, SSH, 9);
     kernel.switch(ControlWord::confirmed(live)).expect("switch");
     let mut events = kernel.events().expect("the ring");
@@ -236,7 +234,7 @@ fn events_are_bounded_for_each_flow_and_for_each_second() {
 #[test]
 fn programs_stay_within_their_bounds() {
     let sandbox = Sandbox::enter("size").expect("namespaces");
-    let kernel = sandbox.kernel("pins", false, Capacity::SMALL).expect("programs");
+    let kernel = sandbox.kernel("pins", Capacity::SMALL).expect("programs");
     let sizes = kernel.sizes().expect("the kernel describes them");
     let version = size::kernel_version().expect("a version");
     size::bounded(&sizes, version).expect("within the bounds");

@@ -16,7 +16,7 @@ use hostfw_parity::{
 fn the_kernel_and_the_native_build_agree_on_every_packet() {
     let sandbox = Sandbox::enter("verdicts").expect("namespaces");
     let host = Host::new().expect("a host");
-    let mut kernel = sandbox.kernel("pins", true, Capacity::SMALL).expect("the programs load");
+    let mut kernel = sandbox.kernel("pins", Capacity::SMALL).expect("the programs load");
     let extent = Extent { sets: 60, packets: 4_000 };
     let Coverage { judged, refused, refused_forwarded, reasons } =
         agree(&mut kernel, &host, extent).expect("agreement");

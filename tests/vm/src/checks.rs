@@ -47,7 +47,7 @@ impl Checks {
 
     fn load(&mut self) -> anyhow::Result<()> {
         let sandbox = self.sandbox.insert(Sandbox::enter("vm")?);
-        self.kernel = Some(sandbox.kernel("pins", true, Capacity::SMALL)?);
+        self.kernel = Some(sandbox.kernel("pins", Capacity::SMALL)?);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use crate::{
     flow::FORWARDED,
     judge::Judged,
     model::Question,
+    report::{self, Seen},
 };
 
 const SOCKET: (Action, Reason) = (Action::Pass, Reason::Socket);
@@ -112,27 +113,39 @@ fn a_redirect_is_refused_where_no_proxy_is_and_a_broken_image_is_named() {
 }
 
 #[test]
-fn a_packet_is_recorded_as_far_as_it_was_read() {
+fn a_packet_is_told_as_far_as_it_can_be_read() {
     let host = Host::new(true, true);
+    let seen = |bytes: &[u8], is_sent| Seen::of(&Bytes { bytes, facts: PLAIN }, is_sent);
     let frame = sketch::ethernet(ip(FRIEND), ip(OWN), tcp(40_000, 22, 0x5a));
-    let judged = host.judged(Direction::Ingress, &frame, false);
-    assert_eq!(judged.flow, key(FRIEND, 22, 40_000, protocol::TCP));
-    assert_eq!((judged.tcp_flags, judged.icmp_type), (0x5a, 0));
+    let told = seen(&frame, false);
+    assert_eq!(told.flow, key(FRIEND, 22, 40_000, protocol::TCP));
+    assert_eq!((told.tcp_flags, told.icmp_type), (0x5a, 0));
     let frame = sketch::ethernet(ip(OWN), ip(FRIEND), icmp(13));
-    let judged = host.judged(Direction::Egress, &frame, false);
-    assert_eq!(judged.flow, key(FRIEND, 0, 0, protocol::ICMP));
-    assert_eq!((judged.tcp_flags, judged.icmp_type), (0, 13));
+    let told = seen(&frame, true);
+    assert_eq!(told.flow, key(FRIEND, 0, 0, protocol::ICMP));
+    assert_eq!((told.tcp_flags, told.icmp_type), (0, 13));
     // Cut inside the upper layer: who it was between is known.
     for (direction, from, to) in
         [(Direction::Ingress, FRIEND, OWN), (Direction::Egress, OWN, FRIEND)]
     {
+        let is_sent = direction == Direction::Egress;
         let frame = sketch::ethernet(ip(from), ip(to), tcp(40_000, 22, SYN));
-        let judged = host.judged(direction, &frame[..40], false);
-        assert_eq!(judged.verdict.reason, Reason::Malformed);
-        assert_eq!(judged.flow, key(FRIEND, 0, 0, 0));
-        let nobody = Address { high: 0, low: 0 };
-        let judged = host.judged(direction, &frame[..30], false);
-        assert_eq!((judged.flow.local, judged.flow.remote), (nobody, nobody));
+        for (length, flow) in [
+            (54, key(FRIEND, 22, 40_000, protocol::TCP)),
+            (40, key(FRIEND, 0, 0, 0)),
+            (30, Seen::NOTHING.flow),
+        ] {
+            let frame = &frame[..length];
+            let flow =
+                if length == 54 && is_sent { key(FRIEND, 40_000, 22, protocol::TCP) } else { flow };
+            assert_eq!(seen(frame, is_sent).flow, flow);
+            // The gate is asked about the flow that is told.
+            let judged = host.judged(direction, frame, false);
+            if length < 54 {
+                assert_eq!(judged.verdict.reason, Reason::Malformed);
+            }
+            assert_eq!(judged.tag, report::tag(&flow, &judged.verdict));
+        }
     }
 }
 

@@ -64,7 +64,7 @@ proptest! {
                 continue;
             }
             // Of what is not judged, nothing has to be complete.
-            if egress && (forwarded || !host.egress) {
+            if if egress { forwarded || !host.egress } else { !host.ingress } {
                 prop_assert_eq!((whole.action, piece.action), (Action::Pass, Action::Pass));
                 continue;
             }

@@ -10,7 +10,7 @@ use super::drawn;
 use crate::{
     Address, Facts, FlowKey, Packet, Reason,
     blueprint::{Blueprint, Extension, Length, Link, Payload, Upper as Built, V4, V6},
-    icmp::{self, Kind},
+    icmp::Kind,
     model::Bytes,
     packet::{Layer, MAX_OFFSET},
     parse::{
@@ -42,7 +42,7 @@ proptest! {
         if upper.fragment == Fragment::Later {
             return Ok(());
         }
-        prop_assert_eq!(icmp::kind(&upper), kind_of(built, v6));
+        prop_assert_eq!(upper.kind, kind_of(built, v6));
         let (from, to) = ports_of(built, v6);
         let (source, destination) = (network.source, network.destination);
         let received = key(destination, source, to, from, upper.protocol, built, v6);
@@ -306,7 +306,8 @@ fn upper_of(payload: &Payload, network: &Network, depth: Depth) -> Result<Upper,
         _ => 0,
     };
     let offset = u32::try_from(offset).expect("small");
-    Ok(Upper { protocol, fragment, tcp_flags, source_port, port, offset })
+    let kind = kind_of(built, v6);
+    Ok(Upper { protocol, fragment, tcp_flags, source_port, port, kind, offset })
 }
 
 fn later(protocol: u8, place: u16, offset: usize) -> Result<Upper, Reason> {
@@ -315,7 +316,8 @@ fn later(protocol: u8, place: u16, offset: usize) -> Result<Upper, Reason> {
     }
     let offset = u32::try_from(offset).expect("small");
     let fragment = Fragment::Later;
-    Ok(Upper { protocol, fragment, tcp_flags: 0, source_port: 0, port: 0, offset })
+    let kind = Kind::Ordinary;
+    Ok(Upper { protocol, fragment, tcp_flags: 0, source_port: 0, port: 0, kind, offset })
 }
 
 fn upper_built(payload: &Payload) -> Option<(&Built, bool)> {

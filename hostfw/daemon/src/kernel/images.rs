@@ -136,8 +136,7 @@ impl Kernel {
             .keys()
             .map(|slot| self.image(*slot).map(|words| (*slot, words)))
             .collect::<Result<_, _>>()?;
-        let purpose = self.purpose();
-        let enforcing = object::load(&maps, capacity, purpose)?;
+        let enforcing = object::load(&maps, capacity, object::Purpose::Enforce)?;
         let mut rehearsing = object::load(&maps, capacity, object::Purpose::Rehearse)?;
         for (slot, words) in &kept {
             place(&mut rehearsing, &maps, capacity, *slot, words)?;
@@ -335,7 +334,6 @@ pub struct Seen {
 
 impl Kernel {
     /// Lets the program for a hook judge one packet, with all its effects.
-    /// Meaningful only when opened with `show`.
     ///
     /// # Errors
     /// A packet that the test runner does not take.

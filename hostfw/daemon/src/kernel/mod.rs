@@ -75,8 +75,6 @@ pub struct KernelConfig {
     pub bpf_dir: PathBuf,
     /// How programs are attached.
     pub attach: AttachMode,
-    /// Leaves verdicts in the packets of the test runner; for tests.
-    pub show: bool,
     /// The least capacity to load with.
     pub capacity: Capacity,
 }
@@ -124,8 +122,7 @@ impl Kernel {
             pairs: pinned.pairs.max(wanted.pairs),
             rules: pinned.rules.max(wanted.rules),
         });
-        let purpose = purpose(&config);
-        let enforcing = object::load(&maps, capacity, purpose).map_err(probe::explain)?;
+        let enforcing = object::load(&maps, capacity, Purpose::Enforce).map_err(probe::explain)?;
         let mut rehearsing =
             object::load(&maps, capacity, Purpose::Rehearse).map_err(probe::explain)?;
         object::unpin_others(&maps, capacity);
@@ -158,10 +155,6 @@ impl Kernel {
         kernel.links = links::adopt(&mut kernel.enforcing, &kernel.config)?;
         let adopted = Adopted { control: kernel.control_word(), slots: kernel.slots.clone() };
         Ok((kernel, adopted))
-    }
-
-    fn purpose(&self) -> Purpose {
-        purpose(&self.config)
     }
 
     /// The control word in force, as the programs see it.
@@ -253,8 +246,4 @@ impl Kernel {
 /// The folder of the maps of this ABI version.
 fn maps_dir(bpf_dir: &Path) -> PathBuf {
     bpf_dir.join(format!("maps{ABI_VERSION}"))
-}
-
-const fn purpose(config: &KernelConfig) -> Purpose {
-    if config.show { Purpose::Show } else { Purpose::Enforce }
 }

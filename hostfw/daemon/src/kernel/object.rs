@@ -46,8 +46,6 @@ impl Capacity {
 pub(super) enum Purpose {
     /// On the hooks.
     Enforce,
-    /// On the hooks of a test: the verdict is left in the packet.
-    Show,
     /// Under the test runner: an idle slot is judged, nothing is touched.
     Rehearse,
 }
@@ -114,8 +112,7 @@ pub(super) fn load(maps: &Path, capacity: Capacity, purpose: Purpose) -> Result<
     }
     let mode: u32 = match purpose {
         Purpose::Enforce => 0,
-        Purpose::Show => 1,
-        Purpose::Rehearse => 3,
+        Purpose::Rehearse => 1,
     };
     let ticks = sys::ticks_per_s();
     let mut loader = EbpfLoader::new();
@@ -133,7 +130,7 @@ pub(super) fn load(maps: &Path, capacity: Capacity, purpose: Purpose) -> Result<
         loader.load(OBJECT).map_err(|source| KernelError::Object { source: source.into() })?;
     // A rehearsal asks the image alone, so one kind of device is enough.
     let layers: &[Layer] = match purpose {
-        Purpose::Enforce | Purpose::Show => &[Layer::Ethernet, Layer::Ip],
+        Purpose::Enforce => &[Layer::Ethernet, Layer::Ip],
         Purpose::Rehearse => &[Layer::Ethernet],
     };
     for direction in [Direction::Ingress, Direction::Egress] {

@@ -1,0 +1,131 @@
+//! The image of a generation in the kernel's memory, and the walks through it,
+//! each a function that the verifier reads once (decision 6).
+
+use core::ptr::NonNull;
+
+use hostfw_datapath::{
+    Address, Direction, Image,
+    image::{self, Passage, Question},
+    verdict::Answer,
+};
+
+use crate::maps::{IMAGES, Words};
+
+/// One generation in the kernel's memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Generation {
+    words: NonNull<Words>,
+    slot: u32,
+}
+
+impl Generation {
+    /// The image in a slot.
+    #[inline(always)]
+    pub(crate) fn of(slot: u32) -> Option<Self> {
+        IMAGES.get(slot).map(|words| Self { words: NonNull::from(words), slot })
+    }
+}
+
+impl Image for Generation {
+    #[inline(always)]
+    fn word(&self, at: u32) -> u32 {
+        // SAFETY: the pointer came from the outer map in this program run.
+        match unsafe { self.words.as_ref() }.get(at >> 1) {
+            Some(pair) => pair[(at & 1) as usize],
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn peer_v6(&self, address: &Address) -> u32 {
+        hostfw_peer_v6(self.slot, address.high, address.low)
+    }
+
+    #[inline(always)]
+    fn find(&self, question: Question) -> u32 {
+        let Question { subject: _, direction, peer_class, protocol, port } = question;
+        hostfw_find(self.slot, peer_class, what(direction, protocol, port))
+    }
+
+    #[inline(always)]
+    fn find_forward(&self, passage: &Passage) -> u32 {
+        let Passage { sender, destination, protocol, port } = *passage;
+        let nobody = Address { high: 0, low: 0 };
+        let Address { high, low } = sender.unwrap_or(nobody);
+        let about = u64::from(what(Direction::Egress, protocol, port))
+            | u64::from(self.slot & 0xff) << 32
+            | u64::from(sender.is_some()) << 40;
+        hostfw_find_forward(about, high, low, destination.high, destination.low)
+    }
+
+    #[inline(always)]
+    fn answer(&self, direction: Direction, address: &Address, protocol: u8, port: u16) -> Answer {
+        let what = what(direction, protocol, port);
+        Answer::from_word(hostfw_answer(self.slot, what, address.high, address.low))
+    }
+}
+
+/// Direction, protocol and port in one word, from bit 24, 16 and 0.
+#[inline(always)]
+fn what(direction: Direction, protocol: u8, port: u16) -> u32 {
+    ((direction as u32) << 24) | (u32::from(protocol) << 16) | u32::from(port)
+}
+
+/// The direction in a word of [`what`].
+#[inline(always)]
+fn direction(what: u32) -> Direction {
+    if what >> 24 == 0 { Direction::Ingress } else { Direction::Egress }
+}
+
+/// The IPv6 walk as a global function: the verifier reads it once, with any
+/// arguments, and not on every path that calls it.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn hostfw_peer_v6(slot: u32, high: u64, low: u64) -> u32 {
+    match Generation::of(slot) {
+        Some(generation) => image::walk_v6(&generation, &Address { high, low }),
+        None => 0,
+    }
+}
+
+/// The walk to a verdict, likewise.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn hostfw_find(slot: u32, peer_class: u32, what: u32) -> u32 {
+    let Some(generation) = Generation::of(slot) else { return 0 };
+    let (protocol, port) = ((what >> 16) as u8, what as u16);
+    let direction = direction(what);
+    let question = Question { subject: image::HOST, direction, peer_class, protocol, port };
+    image::walk(&generation, question)
+}
+
+/// The walk for what is forwarded, likewise.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn hostfw_find_forward(
+    about: u64,
+    sender_high: u64,
+    sender_low: u64,
+    high: u64,
+    low: u64,
+) -> u32 {
+    let Some(generation) = Generation::of((about >> 32) as u32 & 0xff) else { return 0 };
+    let sender = Address { high: sender_high, low: sender_low };
+    let passage = Passage {
+        sender: if about & (1 << 40) == 0 { None } else { Some(sender) },
+        destination: Address { high, low },
+        protocol: (about >> 16) as u8,
+        port: about as u16,
+    };
+    image::find_forward(&generation, &passage)
+}
+
+/// An answer for a packet that is only thought of, likewise.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn hostfw_answer(slot: u32, what: u32, high: u64, low: u64) -> u32 {
+    let Some(generation) = Generation::of(slot) else { return 0 };
+    let (protocol, port) = ((what >> 16) as u8, what as u16);
+    let address = Address { high, low };
+    image::answer(&generation, direction(what), &address, protocol, port) as u32
+}

@@ -1,0 +1,140 @@
+//! What a judgement leaves behind: counts, and the events of observers.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use hostfw_datapath::{
+    Action, Direction, Image, Reason, Tables,
+    image::AT_GENERATION,
+    judge::Judged,
+    report::{self, Count, GATE_BUCKETS, Record, Seen},
+    verdict::{REASON_SLOTS, Report},
+};
+
+use crate::{
+    generation::Generation,
+    hooks::{DROPPED, FORWARDED, Fate, REPORT, slot_of},
+    host::{Host, ticks},
+    maps::{self, EVENTS, GATES, REASONS, REHEARSE, RULE_HITS},
+    skb::Skb,
+};
+
+/// Words of [`GATES`] behind the buckets.
+const BUDGETS: u32 = GATE_BUCKETS;
+const LOST: u32 = GATE_BUCKETS + 3;
+
+/// `BPF_RB_NO_WAKEUP`: the daemon reads on a timer; waking it costs the packet
+/// path microseconds.
+const NO_WAKEUP: u64 = 1;
+
+/// Counts a judgement, and says what becomes of the packet.
+#[inline(always)]
+pub(crate) fn of(direction: Direction, slot: u32, judged: &Judged, host: &Host) -> Fate {
+    let Judged { verdict, tag } = judged;
+    let numbers = (verdict.report as u32) << 24
+        | (verdict.action as u32) << 16
+        | (verdict.reason as u32) << 8;
+    // Through the control block and back: so the verifier forgets which of the
+    // many verdicts it was, and walks the rest once.
+    host.skb.show([numbers, verdict.rule, verdict.verdict, (*tag >> 32) as u32, *tag as u32]);
+    let [numbers, rule, _, tag_high, tag_low] = host.skb.shown();
+    let (action, reason) = ((numbers >> 16) & 0xff, (numbers >> 8) & 0xff);
+    let fate = if action == Action::Drop as u32 { DROPPED } else { 0 };
+    if maps::mode() & REHEARSE != 0 {
+        return fate;
+    }
+    let length = host.skb.length();
+    add(REASONS.get_ptr_mut(direction as u32 * REASON_SLOTS + reason), length);
+    let rules = maps::rules();
+    if rule < rules {
+        add(RULE_HITS.get_ptr_mut(slot * rules + rule), length);
+    }
+    let report = match numbers >> 24 {
+        1 => Report::First,
+        2 => Report::Denied,
+        _ => return fate,
+    };
+    let tag = u64::from(tag_high) << 32 | u64::from(tag_low);
+    if is_news(report, tag, host.now_s()) { fate | REPORT } else { fate }
+}
+
+/// Counts a packet by its reason.
+#[inline(always)]
+pub(crate) fn count(direction: Direction, reason: Reason, bytes: u32) {
+    add(REASONS.get_ptr_mut(direction as u32 * REASON_SLOTS + reason as u32), bytes);
+}
+
+#[inline(always)]
+fn add(count: Option<*mut Count>, bytes: u32) {
+    if let Some(count) = count {
+        // SAFETY: this CPU's own slot of the map.
+        unsafe {
+            (*count).packets += 1;
+            (*count).bytes += u64::from(bytes);
+            (*count).last_ticks = ticks();
+        }
+    }
+}
+
+/// Passes the gate when the flow is not in its quiet time and the second has
+/// something left.
+#[inline(always)]
+fn is_news(report: Report, tag: u64, now_s: u32) -> bool {
+    let Some(bucket) = GATES.get_ptr_mut((tag as u32) & (GATE_BUCKETS - 1)) else { return false };
+    // SAFETY (here and below): this CPU's own slots of the map.
+    if !report::is_news(unsafe { *bucket }, tag, report, now_s) {
+        return false;
+    }
+    let Some(budget) = GATES.get_ptr_mut(BUDGETS + report as u32) else { return false };
+    // SAFETY: as above.
+    let spent = report::spend(unsafe { *budget }, now_s, maps::reports_per_s());
+    if spent == 0 {
+        lost();
+        return false;
+    }
+    // SAFETY: as above.
+    unsafe {
+        *bucket = report::bucket(tag, now_s);
+        *budget = spent;
+    }
+    true
+}
+
+#[inline(always)]
+fn lost() {
+    if let Some(lost) = GATES.get_ptr_mut(LOST) {
+        // SAFETY: this CPU's own slot of the map.
+        unsafe { *lost += 1 };
+    }
+}
+
+/// Writes the event of a packet whose verdict stands in its control block.
+#[inline(always)]
+pub(crate) fn tell(skb: &Skb, direction: Direction, fate: Fate) -> u32 {
+    let [numbers, rule, verdict, ..] = skb.shown();
+    let forwarded = fate & FORWARDED != 0;
+    let generation = Generation::of(slot_of(fate)).map_or(0, |image| image.word(AT_GENERATION));
+    let seen = Seen::of(skb, matches!(direction, Direction::Egress) && !forwarded);
+    // SAFETY: the helper takes nothing and touches nothing.
+    let time_ns = unsafe { bpf_ktime_get_ns() };
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        lost();
+        return 0;
+    };
+    entry.write(Record {
+        time_ns,
+        flow: seen.flow,
+        rule,
+        verdict,
+        generation,
+        ifindex: skb.ifindex(),
+        length: skb.length(),
+        direction: direction as u8,
+        action: (numbers >> 16) as u8,
+        reason: (numbers >> 8) as u8,
+        tcp_flags: seen.tcp_flags,
+        icmp_type: seen.icmp_type,
+        forwarded: u8::from(forwarded),
+        zero: [0; 6],
+    });
+    entry.submit(NO_WAKEUP);
+    0
+}
