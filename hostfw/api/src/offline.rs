@@ -88,6 +88,8 @@ pub struct CheckedNode {
     pub ingress_in_force: bool,
     /// Whether a rule selects it for outgoing packets.
     pub egress_in_force: bool,
+    /// Whether a policy of scope `forward` selects it.
+    pub forward_in_force: bool,
     /// Rules that would be loaded, built-in ones included.
     pub n_rules: u32,
     /// Size of the image that would be loaded.

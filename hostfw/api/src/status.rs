@@ -23,6 +23,8 @@ pub struct StatusReport {
     pub ingress: Mode,
     /// What the kernel does with outgoing packets, read from its maps.
     pub egress: Mode,
+    /// What the kernel does with packets that this host forwards for others.
+    pub forwarded: Mode,
     /// Whether default denies are reported rather than enforced.
     pub audit: AuditState,
     /// The generation in force; none before the first one.

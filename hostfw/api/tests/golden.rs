@@ -109,6 +109,7 @@ fn status() -> StatusReport {
         },
         ingress: Mode::Audit,
         egress: Mode::NotEnforced,
+        forwarded: Mode::NotEnforced,
         audit: AuditState {
             on: true,
             since_unix_s: NOW_UNIX_S - 7_200,
@@ -319,6 +320,7 @@ fn check() -> CheckReport {
             name: "cp-1".to_owned(),
             ingress_in_force: true,
             egress_in_force: false,
+            forward_in_force: false,
             n_rules: 14,
             n_bytes: 268_436,
         }),

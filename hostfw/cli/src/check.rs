@@ -5,7 +5,7 @@ use hostfw_api::{
     CaseNotRun, CheckReport, CheckedCases, CheckedNode, CheckedPolicy, Complaint, Severity,
 };
 use hostfw_policy::{
-    CompileError, Compiled, Direction, PodName, Policy, Source, ThisNode,
+    CompileError, Compiled, Direction, PodName, Policy, Source, SubjectName, ThisNode,
     cases::{self, Answers},
     guardrails, selected_pods,
 };
@@ -170,6 +170,7 @@ fn on_node(name: String, compiled: &Compiled) -> CheckedNode {
         name,
         ingress_in_force: compiled.in_force(Direction::Ingress),
         egress_in_force: compiled.in_force(Direction::Egress),
+        forward_in_force: compiled.subject(&SubjectName::Forward).is_some(),
         n_rules: count(compiled.rules.len()),
         n_bytes: u64::try_from(n_bytes).unwrap_or(u64::MAX),
     }

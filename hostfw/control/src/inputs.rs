@@ -4,6 +4,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use hostfw_datapath::image::{self, Image as _};
 use hostfw_policy::{
     CompileError, Complaint, Direction, Options, Policy, PolicyStatus, Rule, Severity, Standing,
     ThisNode, World,
@@ -34,6 +35,13 @@ pub struct Generation {
     pub addresses: Vec<IpAddr>,
     /// What its author probably meant otherwise.
     pub warnings: Vec<Complaint>,
+}
+
+impl Generation {
+    /// Whether packets that this host forwards are judged.
+    pub fn forward_in_force(&self) -> bool {
+        self.words.as_slice().word(image::AT_FORWARD) != image::HOST
+    }
 }
 
 /// Everything that a generation is compiled from.

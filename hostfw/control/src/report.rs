@@ -189,9 +189,9 @@ impl Control {
         let mut line = match self.generation_report() {
             None => "nothing in force".to_owned(),
             Some(GenerationReport { number, audit, generation, .. }) => {
-                let idle = generation
-                    .as_ref()
-                    .is_some_and(|one| !one.ingress_in_force && !one.egress_in_force);
+                let idle = generation.as_ref().is_some_and(|one| {
+                    !one.ingress_in_force && !one.egress_in_force && !one.forward_in_force()
+                });
                 let mode = match (idle, audit) {
                     (true, _) => "no rule selects this node",
                     (false, true) => "auditing",

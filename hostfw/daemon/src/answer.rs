@@ -9,7 +9,7 @@ use hostfw_control::{
     StatusReport, Unfiltered,
 };
 use hostfw_daemon::kernel::{Attached, Counts, Hook, How, Kernel};
-use hostfw_datapath::{Direction, flow::Table, image};
+use hostfw_datapath::{Direction, Image as _, flow::Table, image};
 use hostfw_policy::{Complaint, RuleKind, Severity};
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -107,6 +107,7 @@ fn status(report: &StatusReport, shell: &Shell) -> said::StatusReport {
         node: said::NodeReport { name: report.node.clone(), labels: report.labels.clone() },
         ingress: mode(live, kernel, Direction::Ingress),
         egress: mode(live, kernel, Direction::Egress),
+        forwarded: forwarded(live, kernel),
         audit: audit_state(report.audit),
         generation: live.and_then(|live| generation(live, kernel)),
         refused: report.refused.as_ref().map(|refused| said::RefusedSet {
@@ -158,7 +159,24 @@ fn mode(live: Option<&GenerationReport>, kernel: &Kernel, direction: Direction) 
             image::in_force(&words, image::subject(&words, 0, direction))
         }),
     };
-    match (is_judged, in_force.audit) {
+    judged_as(is_judged, in_force.audit)
+}
+
+/// The same for what this host forwards.
+fn forwarded(live: Option<&GenerationReport>, kernel: &Kernel) -> said::Mode {
+    let Some(in_force) = kernel.in_force() else { return said::Mode::NoPolicy };
+    let known = live.filter(|live| live.slot == in_force.slot);
+    let is_judged = match known.and_then(|live| live.generation.as_ref()) {
+        Some(generation) => generation.forward_in_force(),
+        None => kernel
+            .image(in_force.slot)
+            .is_ok_and(|words| words.as_slice().word(image::AT_FORWARD) != image::HOST),
+    };
+    judged_as(is_judged, in_force.audit)
+}
+
+fn judged_as(is_judged: bool, audit: bool) -> said::Mode {
+    match (is_judged, audit) {
         (false, _) => said::Mode::NotEnforced,
         (true, true) => said::Mode::Audit,
         (true, false) => said::Mode::Enforcing,

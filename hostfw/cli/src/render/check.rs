@@ -94,6 +94,9 @@ fn on_node(node: &CheckedNode, policies: &[CheckedPolicy], page: &Page) -> Strin
         };
         table.row([name.into(), words.into()]);
     }
+    if node.forward_in_force {
+        table.row(["Forwarded".into(), "in force: what no rule allows is dropped".into()]);
+    }
     let n_rules = counted(node.n_rules.into(), "rule");
     table.row(["Image".into(), format!("{n_rules}, {}", bytes(node.n_bytes)).into()]);
     let mut text = table.render(page);

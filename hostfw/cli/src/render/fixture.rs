@@ -32,6 +32,7 @@ pub(crate) fn status() -> StatusReport {
         },
         ingress: Mode::Enforcing,
         egress: Mode::NotEnforced,
+        forwarded: Mode::NotEnforced,
         audit: AuditState {
             on: false,
             since_unix_s: NOW_UNIX_S - 7_500,
@@ -80,6 +81,7 @@ pub(crate) fn refused_status() -> StatusReport {
     };
     StatusReport {
         ingress: Mode::Audit,
+        forwarded: Mode::Audit,
         audit: AuditState {
             on: true,
             since_unix_s: NOW_UNIX_S - 86_400,
@@ -334,6 +336,7 @@ pub(crate) fn checked() -> CheckReport {
             name: "cp-1".to_owned(),
             ingress_in_force: true,
             egress_in_force: false,
+            forward_in_force: false,
             n_rules: 14,
             n_bytes: 268_436,
         }),

@@ -76,6 +76,10 @@ fn facts(report: &StatusReport, now_unix_s: u64, page: &Page) -> String {
         let (words, paint) = mode_words(mode);
         table.row([name.into(), Cell::painted(words, paint)]);
     }
+    if matches!(report.forwarded, Mode::Audit | Mode::Enforcing) {
+        let (words, paint) = mode_words(report.forwarded);
+        table.row(["Forwarded".into(), Cell::painted(words, paint)]);
+    }
     table.row(["Audit".into(), audit_words(&report.audit, now_unix_s).into()]);
     match &report.generation {
         None => table.row(["Generation".into(), Cell::painted("none", Paint::Bad)]),
@@ -241,6 +245,7 @@ mod tests {
                         node-role.kubernetes.io/control-plane=
             Ingress     audit: what no rule allows passes and is reported
             Egress      no rule selects this node: everything passes
+            Forwarded   audit: what no rule allows passes and is reported
             Audit       on for 1 d 0 h, by the configuration
             Generation  12, loaded 5 min ago
                         14 rules, 268.4 kB, slot 1, checksum 0c0ffee1
