@@ -39,7 +39,17 @@ const MASQUERADED: Setting = Setting { forwarded: true, ..OUT };
 /// Every input by its name.
 pub(crate) fn inputs() -> Vec<(&'static str, Vec<u8>)> {
     let made = frames().into_iter().chain(v4()).chain(v6()).chain(errors());
-    made.map(|(name, setting, blueprint)| (name, setting.input(&blueprint.bytes()))).collect()
+    let inputs = made.map(|(name, setting, blueprint)| (name, setting.input(&blueprint.bytes())));
+    inputs.chain([("v4-source-route", IN.input(&source_route()))]).collect()
+}
+
+/// A loose source route (RFC 791 section 3.1) through one router, which has not
+/// been taken yet. Options of a blueprint do nothing.
+fn source_route() -> Vec<u8> {
+    let packet = V4 { options: 2, ..V4::plain(PEER, OWN, tcp(40_000, 22, SYN)) };
+    let mut bytes = Blueprint::frame(Payload::V4(packet)).bytes();
+    bytes[34..41].copy_from_slice(&[131, 7, 4, 203, 0, 113, 4]);
+    bytes
 }
 
 type Made = (&'static str, Setting, Blueprint);
@@ -175,6 +185,7 @@ fn v6() -> Vec<Made> {
         ("v6-redirect-hidden", IN, frame(redirect)),
         ("v6-group", IN, frame(V6::plain(LINK, ALL_NODES, udp(5_353, 5_353)))),
         ("v6-mapped-sender", IN, frame(V6::plain(mapped, OWN_V6, udp(40_000, 53)))),
+        ("v6-own-sender", IN, frame(V6::plain(OWN_V6, OWN_V6, udp(40_000, 53)))),
         ("v6-one-header", IN, behind(&[HopByHop(0)])),
         (
             "v6-five-headers",
