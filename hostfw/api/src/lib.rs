@@ -55,7 +55,8 @@ pub const CONNECTIONS_PATH: &str = "/v1/connections";
 /// change.
 pub const AUDIT_PATH: &str = "/v1/audit";
 /// `POST` without a body: reads every file again and answers with the
-/// [`StatusReport`] that results.
+/// [`StatusReport`] that results, or with an error where the kernel did not
+/// take what the files say.
 pub const RELOAD_PATH: &str = "/v1/reload";
 
 /// Which way a packet goes, as the host sees it.

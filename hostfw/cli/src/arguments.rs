@@ -68,6 +68,9 @@ impl Form {
 pub(crate) enum Verb {
     /// Is this node protected, by what, and what is wrong?
     Status,
+    /// Read every file again: yes once the result is in force, no if it is
+    /// refused
+    Reload,
     /// Check policies or follow a packet through them, without daemon and root
     Policy {
         #[command(subcommand)]

@@ -68,12 +68,16 @@ fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let form = arguments.output;
     let output = match &arguments.verb {
         Verb::Policy { verb } => return policy(verb, form, &page),
-        Verb::Status | Verb::Rules(_) | Verb::Links | Verb::Connections(_) | Verb::Audit { .. } => {
-            form.everywhere()?
-        }
+        Verb::Status
+        | Verb::Reload
+        | Verb::Rules(_)
+        | Verb::Links
+        | Verb::Connections(_)
+        | Verb::Audit { .. } => form.everywhere()?,
     };
     match &arguments.verb {
         Verb::Status => online::status(&arguments.socket, output, &page),
+        Verb::Reload => online::reload(&arguments.socket, output, &page),
         Verb::Rules(wanted) => online::rules(&arguments.socket, *wanted, output, &page),
         Verb::Links => online::links(&arguments.socket, output, &page),
         Verb::Connections(wanted) => online::connections(&arguments.socket, *wanted, output, &page),

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use hostfw_api::{
     AUDIT_PATH, AuditMode, AuditReport, AuditRequest, CONNECTIONS_PATH, ConnectionsReport,
-    LINKS_PATH, LinksReport, RULES_PATH, RulesReport, STATUS_PATH, StatusReport,
+    LINKS_PATH, LinksReport, RELOAD_PATH, RULES_PATH, RulesReport, STATUS_PATH, StatusReport,
 };
 
 use crate::{
@@ -29,6 +29,17 @@ pub(crate) fn status(socket: &Path, output: Output, page: &Page) -> anyhow::Resu
         Output::Json => json(serde_json::to_string_pretty(&report))?,
     };
     Ok(Outcome { text, yes: faults(&report).is_empty() })
+}
+
+/// `hostfw reload`: yes when what the files say now is in force.
+pub(crate) fn reload(socket: &Path, output: Output, page: &Page) -> anyhow::Result<Outcome> {
+    let body = post(socket, RELOAD_PATH, &[])?;
+    let report: StatusReport = serde_json::from_slice(&body).context(STRANGE)?;
+    let text = match output {
+        Output::Text => render::reload::render(&report, page),
+        Output::Json => json(serde_json::to_string_pretty(&report))?,
+    };
+    Ok(Outcome { text, yes: report.refused.is_none() })
 }
 
 /// `hostfw rules`.

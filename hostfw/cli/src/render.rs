@@ -7,6 +7,7 @@ pub(crate) mod page;
 pub(crate) mod table;
 
 pub(crate) mod complaint;
+pub(crate) mod reload;
 pub(crate) mod status;
 
 pub(crate) mod links;

@@ -169,6 +169,23 @@ fn connections_are_chosen_by_peer_and_limit() {
 }
 
 #[test]
+fn a_reload_is_yes_when_the_files_are_in_force_and_no_when_they_are_refused() {
+    let mut daemon = Daemon::json("reload-no", STATUS);
+    let (output, request) = daemon.asked(&["reload"]);
+    exits(&output, 1);
+    assert!(request.starts_with("POST /v1/reload "), "{request}");
+    assert!(stdout(&output).starts_with("The files are refused;"), "{}", stdout(&output));
+
+    let mut taken: serde_json::Value = serde_json::from_str(STATUS).expect("golden JSON");
+    taken["refused"] = serde_json::Value::Null;
+    let mut daemon = Daemon::json("reload-yes", &taken.to_string());
+    // Other faults of the node are the business of `status`.
+    let (output, _) = daemon.asked(&["reload"]);
+    exits(&output, 0);
+    assert!(stdout(&output).starts_with("Every file was read:"), "{}", stdout(&output));
+}
+
+#[test]
 fn audit_mode_is_changed_by_a_request() {
     let mut daemon = Daemon::json("audit", include_str!("../../api/tests/audit.json"));
     let (output, request) = daemon.asked(&["audit", "on"]);

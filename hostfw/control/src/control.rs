@@ -395,7 +395,7 @@ impl Control {
 
     fn reply(&self, request: Request) -> Reply {
         match request {
-            Request::Status | Request::Reload => Reply::Status(self.status()),
+            Request::Status | Request::Reload => Reply::Status(Box::new(self.status())),
             Request::Rules => Reply::Rules(self.rules()),
             Request::Links => Reply::Links(self.links_report()),
             Request::Audit | Request::SetAudit(_) => {

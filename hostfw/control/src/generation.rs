@@ -355,20 +355,25 @@ impl Generations {
             || self.staged.as_ref().is_some_and(|staged| staged.load.is_asked())
     }
 
-    /// What could not be done, one sentence each.
-    pub(crate) fn problems(&self) -> Vec<String> {
+    /// What the kernel has refused of what is wanted, one sentence each.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = String> {
         let load = self.staged.as_ref().and_then(|staged| {
             let number = staged.generation.number;
             let why = staged.load.failure()?;
             Some(format!("generation {number} is not loaded: {why}"))
         });
         let switch = self.switch.failure().map(|why| format!("switching failed: {why}"));
+        load.into_iter().chain(switch)
+    }
+
+    /// What could not be done, one sentence each.
+    pub(crate) fn problems(&self) -> Vec<String> {
         let store =
             self.store.failure().map(|why| format!("the generation in force is not stored: {why}"));
         let unknown = self.live.as_ref().filter(|live| live.generation.is_none()).map(|live| {
             format!("generation {} was adopted and its rules are not known", live.number)
         });
-        [unknown, load, switch, store].into_iter().flatten().collect()
+        unknown.into_iter().chain(self.refusals()).chain(store).collect()
     }
 
     /// When something is tried again.

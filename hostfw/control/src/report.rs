@@ -19,7 +19,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// To `Status` and `Reload`.
-    Status(StatusReport),
+    Status(Box<StatusReport>),
     /// To `Rules`.
     Rules(RulesReport),
     /// To `Links`.
@@ -46,6 +46,8 @@ pub struct StatusReport {
     pub generation: Option<GenerationReport>,
     /// The newest state of the files, where it was refused.
     pub refused: Option<Refused>,
+    /// What the kernel did not take of what the files say, one sentence each.
+    pub not_in_force: Vec<String>,
     /// Warnings about the files that count.
     pub warnings: Vec<Complaint>,
     /// Files that are not read.
@@ -120,6 +122,7 @@ impl Control {
             audit: self.audit.state(),
             generation: self.generation_report(),
             refused: self.refused(),
+            not_in_force: self.generations.refusals().collect(),
             warnings,
             ignored,
             links: self.links_report(),

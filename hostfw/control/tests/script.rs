@@ -442,6 +442,16 @@ fn a_reload_answers_when_its_result_is_in_force() {
 }
 
 #[test]
+fn a_reload_that_the_kernel_refuses_says_so() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.world.policies = Some(Ok(snapshot(&[WEB])));
+    stand.faults.load = true;
+    let Reply::Status(status) = stand.ask(Request::Reload) else { panic!() };
+    assert_eq!(status.not_in_force, ["generation 2 is not loaded: it failed"]);
+    assert_eq!(status.generation.expect("the one before").number, 1);
+}
+
+#[test]
 fn a_reload_by_signal_shows_what_it_refused() {
     let mut stand = Stand::started(&[SSH]);
     stand.script();

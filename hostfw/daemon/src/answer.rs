@@ -32,6 +32,13 @@ pub(crate) fn send(sender: oneshot::Sender<Answer>, answer: Answer) {
 pub(crate) fn reply(shell: &Shell, question: Question, reply: &Reply) -> Answer {
     let kernel = &shell.kernel;
     match reply {
+        // Files that are refused are part of the answer; files that were taken
+        // and are not in force are a failure.
+        Reply::Status(report)
+            if question == Question::Reload && !report.not_in_force.is_empty() =>
+        {
+            Err(report.not_in_force.join("; "))
+        }
         Reply::Status(report) => json(&status(report, shell)),
         Reply::Rules(report) => json(&rules(report.generation.as_ref(), kernel, &shell.tally)?),
         Reply::Links(report) => json(&said::LinksReport {

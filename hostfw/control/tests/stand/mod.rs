@@ -175,7 +175,7 @@ impl Stand {
 
     pub(crate) fn status(&mut self) -> StatusReport {
         let Reply::Status(status) = self.ask(Request::Status) else { panic!("asked for status") };
-        status
+        *status
     }
 
     pub(crate) fn ask(&mut self, request: Request) -> Reply {
