@@ -102,6 +102,8 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     }
     let flags =
         ["-Clinker=bpf-linker", "-Clink-arg=--btf", "-Cdebuginfo=2", "-Clinker-plugin-lto", CPU];
+    let hidden = run::hidden_folders()?;
+    let flags: Vec<&str> = flags.into_iter().chain(hidden.iter().map(String::as_str)).collect();
     // The encoded form wins over a RUSTFLAGS that is meant for the host, and a
     // wrapper of the host's compiler must not see this one.
     cargo

@@ -22,6 +22,16 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// Compiler flags that keep the folders of this machine out of what is built,
+/// so that two machines build the same bytes.
+pub(crate) fn hidden_folders() -> anyhow::Result<Vec<String>> {
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+    let cargo = cargo.context("cargo's folder is not known: set CARGO_HOME or HOME")?;
+    let flag = |folder: &Path, name| format!("--remap-path-prefix={}={name}", folder.display());
+    Ok(vec![flag(&root(), "/usr/src/hostfw"), flag(&cargo, "/usr/src/cargo")])
+}
+
 /// The command as a person would type it.
 pub(crate) fn line(command: &Command) -> String {
     let program = Path::new(command.get_program());
