@@ -71,8 +71,9 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("xtask", &[], &["anyhow", "clap"]),
 ];
 
-/// What tests may use in addition.
-const FOR_TESTS: &[&str] = &["criterion", "expect-test", "proptest", "serde_json"];
+/// What tests, benchmarks and examples may use in addition.
+const FOR_TESTS: &[&str] =
+    &["clap_complete", "clap_mangen", "criterion", "expect-test", "proptest", "serde_json"];
 
 /// The packages whose every answer follows from their arguments alone.
 const CORE: &[&str] = &["bpf/datapath", "hostfw/policy", "hostfw/control"];

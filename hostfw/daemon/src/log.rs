@@ -8,22 +8,15 @@ use hostfw_policy::Complaint;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-/// The form of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
-}
+use crate::arguments::LogFormat;
 
 /// Starts logging to the standard error stream, which the journal keeps.
-pub(crate) fn start(format: Format) {
+pub(crate) fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_env("HOSTFW_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        Format::Json => log.json().flatten_event(true).with_target(false).init(),
-        Format::Text => {
+        LogFormat::Json => log.json().flatten_event(true).with_target(false).init(),
+        LogFormat::Text => {
             log.compact().with_target(false).with_ansi(std::io::stderr().is_terminal()).init();
         }
     }

@@ -3,6 +3,8 @@
 //! with an exit code: 2 for an error, 64 for bad usage, 77 for missing
 //! privileges.
 
+mod arguments;
+
 mod shell;
 
 mod effects;
@@ -43,22 +45,7 @@ use hostfw_control::{Adopted, Attach, Config, Control, Start, read_config};
 use hostfw_daemon::kernel::{AttachMode, Capacity, Kernel, KernelConfig, KernelError};
 use hostfw_policy::{Complaint, Source};
 
-use crate::{denied::Denied, shell::Shell, state::State};
-
-/// Enforces Cilium host policies on this host's own interfaces.
-#[derive(Debug, Parser)]
-#[command(name = "hostfwd", version)]
-struct Arguments {
-    /// The configuration file.
-    #[arg(long, default_value = "/etc/hostfw/hostfw.yaml", value_name = "FILE")]
-    config: String,
-    /// Detaches every program, removes every pin, and ends: the host is open.
-    #[arg(long)]
-    cleanup: bool,
-    /// The form of log lines.
-    #[arg(long, value_enum, default_value = "text")]
-    log_format: log::Format,
-}
+use crate::{arguments::Arguments, denied::Denied, shell::Shell, state::State};
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
