@@ -1,5 +1,5 @@
 //! The one door to everything that is done with this repository: set-up, the
-//! kernel object, tests, mutants, demo and benchmarks.
+//! kernel object, tests, mutants, demo, packages and benchmarks.
 //!
 //! Each verb is a module that says what it runs before it runs it. Nothing here
 //! knows what hostfw does; it knows which programs to call in which order.
@@ -14,6 +14,7 @@ mod bpf;
 mod demo;
 mod deny;
 mod mutants;
+mod package;
 mod run;
 mod setup;
 mod test;
@@ -21,7 +22,7 @@ mod vm;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Set-up, builds, tests, demo and benchmarks of hostfw.
 #[derive(Parser)]
@@ -64,19 +65,39 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Build packages, twice each to see that both are alike, and judge them.
+    Package {
+        /// Which kinds; both when none is named.
+        #[arg(value_enum)]
+        kinds: Vec<package::Kind>,
+        /// Which machines; both when none is named.
+        #[arg(long = "machine", value_enum)]
+        machines: Vec<package::Machine>,
+        /// Counts packages of one version.
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        revision: u32,
+    },
     /// Check licences, sources and duplicate versions of the dependencies.
     Deny,
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
-        Verb::Setup { with_deny } => setup::run(with_deny).and_then(|()| setup::machines()),
+        Verb::Setup { with_deny } => {
+            setup::run(with_deny).and_then(|()| setup::machines()).and_then(|()| setup::packages())
+        }
         Verb::Bpf => bpf::run(),
         Verb::Test => test::run(),
         Verb::Vm { kernels } => vm::run(&kernels),
         Verb::Demo => demo::run(),
         Verb::Bench { arguments } => bench::run(&arguments),
         Verb::Mutants { arguments } => mutants::run(&arguments),
+        Verb::Package { kinds, machines, revision } => {
+            let kinds = if kinds.is_empty() { package::Kind::value_variants() } else { &kinds };
+            let machines =
+                if machines.is_empty() { package::Machine::value_variants() } else { &machines };
+            package::run(kinds, machines, revision)
+        }
         Verb::Deny => deny::run(),
     };
     match done {

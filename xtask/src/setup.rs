@@ -82,6 +82,27 @@ fn machine_tools() -> Vec<Need> {
     ]
 }
 
+/// What packages are built and judged with.
+fn package_tools() -> Vec<Need> {
+    vec![
+        Need::program("building of .deb packages", "dpkg-deb", &["dpkg"]),
+        Need::program("building of .rpm packages", "rpmbuild", &["rpm"]),
+        Need::program("judge of .deb packages", "lintian", &["lintian"]),
+        Need::program("judge of .rpm packages", "rpmlint", &["rpmlint"]),
+        Need::program("linker for arm64", "aarch64-linux-gnu-gcc", &["gcc-aarch64-linux-gnu"]),
+        Need::program("running of arm64 programs", "qemu-aarch64", &["qemu-user"]),
+        Need::program("judge of units", "systemd-analyze", &["systemd"]),
+    ]
+}
+
+/// What a host that is made for a test is built from and booted with.
+fn laboratory_tools() -> Vec<Need> {
+    vec![
+        Need::program("boot of a host in a folder", "systemd-nspawn", &["systemd-container"]),
+        Need::program("install of a host into a folder", "mmdebstrap", &["mmdebstrap"]),
+    ]
+}
+
 /// What bpf-linker is built against.
 fn linker_libraries(llvm: u32) -> Vec<Need> {
     let home = PathBuf::from(format!("/usr/lib/llvm-{llvm}"));
@@ -127,6 +148,12 @@ pub(crate) fn run(with_deny: bool) -> anyhow::Result<()> {
 pub(crate) fn machines() -> anyhow::Result<()> {
     let system = system_of(&fs::read_to_string("/etc/os-release").unwrap_or_default());
     install_packages(&system, machine_tools())
+}
+
+/// Installs what packages are built and tried out with, as far as it is missing.
+pub(crate) fn packages() -> anyhow::Result<()> {
+    let system = system_of(&fs::read_to_string("/etc/os-release").unwrap_or_default());
+    install_packages(&system, [package_tools(), laboratory_tools()].concat())
 }
 
 /// Debian 12 and later and every Ubuntu that is still supported.

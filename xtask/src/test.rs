@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    bpf, demo, run, setup,
+    bpf, demo, package, run, setup,
     vm::{self, Outcome},
 };
 
@@ -22,6 +22,7 @@ use crate::{
 pub(crate) fn run() -> anyhow::Result<()> {
     let begin = Instant::now();
     setup::run(false)?;
+    setup::packages()?;
     bpf::build()?;
 
     let mut sum = Sum::default();
@@ -39,6 +40,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
             sum.tests("parity and scenarios", cargo.args(privileged))?;
         }
         Err(error) => sum.failure("daemon and command", &format!("{error:#}")),
+    }
+
+    match package::for_tests() {
+        Ok(_) => sum.passed += 1,
+        Err(error) => sum.failure("packages", &format!("{error:#}")),
     }
 
     match vm::outcomes(&vm::ALWAYS) {
