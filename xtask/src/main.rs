@@ -13,6 +13,7 @@ mod bench;
 mod bpf;
 mod demo;
 mod deny;
+mod lab;
 mod mutants;
 mod package;
 mod run;
@@ -51,6 +52,8 @@ enum Verb {
         #[arg(value_name = "KERNEL")]
         kernels: Vec<String>,
     },
+    /// The package on a host with systemd, from install to purge.
+    Lab,
     /// The four-host demonstration with its table of probes.
     Demo,
     /// Nanoseconds per packet, measured with the kernel's test runner.
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Verb::Bpf => bpf::run(),
         Verb::Test => test::run(),
         Verb::Vm { kernels } => vm::run(&kernels),
+        Verb::Lab => lab::run(),
         Verb::Demo => demo::run(),
         Verb::Bench { arguments } => bench::run(&arguments),
         Verb::Mutants { arguments } => mutants::run(&arguments),

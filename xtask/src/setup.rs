@@ -90,6 +90,11 @@ fn package_tools() -> Vec<Need> {
         Need::program("judge of .deb packages", "lintian", &["lintian"]),
         Need::program("judge of .rpm packages", "rpmlint", &["rpmlint"]),
         Need::program("linker for arm64", "aarch64-linux-gnu-gcc", &["gcc-aarch64-linux-gnu"]),
+        Need::file(
+            "C library for arm64",
+            "/usr/aarch64-linux-gnu/lib/libc.a",
+            "libc6-dev-arm64-cross".into(),
+        ),
         Need::program("running of arm64 programs", "qemu-aarch64", &["qemu-user"]),
         Need::program("judge of units", "systemd-analyze", &["systemd"]),
     ]

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    bpf, demo, package, run, setup,
+    bpf, demo, lab, run, setup,
     vm::{self, Outcome},
 };
 
@@ -42,9 +42,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Err(error) => sum.failure("daemon and command", &format!("{error:#}")),
     }
 
-    match package::for_tests() {
-        Ok(_) => sum.passed += 1,
-        Err(error) => sum.failure("packages", &format!("{error:#}")),
+    match lab::tests() {
+        Ok(mut cargo) => sum.tests("packages on a host", &mut cargo)?,
+        Err(error) => sum.failure("packages on a host", &format!("{error:#}")),
     }
 
     match vm::outcomes(&vm::ALWAYS) {

@@ -60,6 +60,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         &["hostfw-datapath", "hostfw-policy"],
         &["anyhow", "flate2", "ipnet", "serde", "serde_json"],
     ),
+    ("hostfw-lab", &["hostfw-scenario"], &[]),
     ("hostfw-fuzz", &["hostfw-datapath", "hostfw-policy"], &[]),
     (
         "hostfw-parity",

@@ -1,0 +1,64 @@
+//! Prepares what the lab needs and runs its tests: the packages, built from
+//! development binaries, and a Debian in a folder to install them on.
+//!
+//! What is tested is known to the tests.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Context;
+
+use crate::{bpf, package, run, setup};
+
+/// The oldest release that packages are for, so the oldest systemd.
+const SUITE: &str = "bookworm";
+
+/// Installs what is missing, then prepares and runs the tests.
+pub(crate) fn run() -> anyhow::Result<()> {
+    setup::run(false)?;
+    setup::packages()?;
+    bpf::build()?;
+    run::shown(&mut tests()?)
+}
+
+/// The run of the tests, prepared.
+pub(crate) fn tests() -> anyhow::Result<Command> {
+    let folder = run::root().join("target/lab");
+    let packages = folder.join("packages");
+    if packages.exists() {
+        fs::remove_dir_all(&packages).with_context(|| format!("empty {}", packages.display()))?;
+    }
+    fs::create_dir_all(&packages).with_context(|| format!("create {}", packages.display()))?;
+    for file in package::for_tests()? {
+        let to = packages.join(file.file_name().context("a package is a file")?);
+        fs::rename(&file, &to).with_context(|| format!("write {}", to.display()))?;
+    }
+    let mut cargo = run::cargo(&["test", "--no-fail-fast", "--package", "hostfw-lab"]);
+    cargo.env("HOSTFW_LAB_ROOT", system(&folder)?).env("HOSTFW_LAB_PACKAGES", &packages);
+    Ok(cargo)
+}
+
+/// A Debian in a folder, installed once.
+fn system(folder: &Path) -> anyhow::Result<PathBuf> {
+    let whole = folder.join(SUITE);
+    if whole.exists() {
+        return Ok(whole);
+    }
+    // Under another name until it is whole.
+    let part = folder.join(format!("{SUITE}.part"));
+    if part.exists() {
+        fs::remove_dir_all(&part).with_context(|| format!("remove {}", part.display()))?;
+    }
+    let mut install = Command::new("mmdebstrap");
+    install.args(["--variant=minbase", "--include=systemd,systemd-sysv,iproute2"]);
+    install.arg("--aptopt=APT::Install-Recommends \"false\"");
+    for unread in ["man", "locale", "doc"] {
+        install.arg(format!("--dpkgopt=path-exclude=/usr/share/{unread}/*"));
+    }
+    run::shown(install.arg(SUITE).arg(&part))?;
+    fs::rename(&part, &whole).with_context(|| format!("write {}", whole.display()))?;
+    Ok(whole)
+}
