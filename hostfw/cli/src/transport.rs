@@ -15,8 +15,12 @@ use hostfw_api::ApiError;
 
 use crate::failure::Failure;
 
-/// A daemon that is alive answers at once.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// A daemon that is alive answers a question at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A change is answered when it is in force; a larger image may need programs
+/// to be loaded again, which takes seconds on a slow machine. Less than what
+/// the unit grants a reload.
+const PATIENCE_FOR_A_CHANGE: Duration = Duration::from_secs(50);
 
 /// A head is a few hundred bytes.
 const MAX_HEAD_BYTES: u64 = 64 * 1024;
@@ -25,15 +29,21 @@ const MAX_BODY_BYTES: u64 = 256 * 1024 * 1024;
 
 /// The body of the answer to a `GET`.
 pub(crate) fn get(socket: &Path, path: &str) -> anyhow::Result<Vec<u8>> {
-    request(socket, "GET", path, &[])
+    request(PATIENCE, socket, "GET", path, &[])
 }
 
 /// The body of the answer to a `POST`.
 pub(crate) fn post(socket: &Path, path: &str, body: &[u8]) -> anyhow::Result<Vec<u8>> {
-    request(socket, "POST", path, body)
+    request(PATIENCE_FOR_A_CHANGE, socket, "POST", path, body)
 }
 
-fn request(socket: &Path, method: &str, path: &str, body: &[u8]) -> anyhow::Result<Vec<u8>> {
+fn request(
+    patience: Duration,
+    socket: &Path,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> anyhow::Result<Vec<u8>> {
     let mut request = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -41,7 +51,7 @@ fn request(socket: &Path, method: &str, path: &str, body: &[u8]) -> anyhow::Resu
     )
     .into_bytes();
     request.extend_from_slice(body);
-    let response = within(PATIENCE, socket, request)?;
+    let response = within(patience, socket, request)?;
     if response.status == 200 {
         return Ok(response.body);
     }
