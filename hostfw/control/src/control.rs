@@ -327,6 +327,10 @@ impl Control {
         }
         let candidates = self.candidates();
         self.generations.offer(now_ms, candidates, &mut self.effects);
+        let are_refused = self.policies.was_told() || self.world.was_told();
+        if self.links.is_some() && (are_refused || self.generations.compile_failure().is_some()) {
+            self.generations.fall_back();
+        }
         let prepared = attached && self.seed == Progress::Done;
         let audit = self.audit.state().on;
         let audit_was_asked = self.audit.was_asked();

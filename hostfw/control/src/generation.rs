@@ -71,6 +71,8 @@ pub(crate) struct Generations {
     /// Sets that did not compile, with the reason.
     failed: Vec<(Inputs, CompileFailure)>,
     wanted: Option<Arc<Generation>>,
+    /// What the disk holds, where the kernel holds nothing.
+    stored: Option<Arc<Generation>>,
     staged: Option<Staged>,
     live: Option<Live>,
     switching: Option<Live>,
@@ -89,6 +91,7 @@ impl Generations {
                 .into_iter()
                 .flatten()
                 .max();
+        let kept = if adopted.is_none() { stored.clone() } else { None };
         let live = adopted.map(|adopted| Live {
             in_force: adopted.in_force,
             number: adopted.number,
@@ -105,6 +108,7 @@ impl Generations {
             last: None,
             failed: Vec::new(),
             wanted: None,
+            stored: kept,
             staged: None,
             live,
             switching: None,
@@ -145,6 +149,15 @@ impl Generations {
                     self.failed.push((candidate, failure));
                 }
             }
+        }
+    }
+
+    /// Takes what the disk holds where nothing is in force and the files are
+    /// refused: the last good generation outlives a boot too. It is as old as
+    /// the files that it was made from.
+    pub(crate) fn fall_back(&mut self) {
+        if self.wanted.is_none() && self.live.is_none() {
+            self.wanted = self.stored.take();
         }
     }
 

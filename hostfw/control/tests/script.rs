@@ -419,6 +419,33 @@ fn an_adopted_generation_without_its_record_is_said_to_be_unknown() {
     assert_eq!(stand.in_force(), Some((2, false)));
 }
 
+/// The same disk, on a machine that has booted: the kernel holds nothing.
+fn booted(stand: Stand) -> Stand {
+    let World { stored, audit, config, .. } = stand.world;
+    Stand::start(World { stored, audit, config, ..World::default() }, 1_000)
+}
+
+#[test]
+fn a_boot_with_refused_files_puts_the_last_good_generation_in_force() {
+    let mut stand = booted(Stand::started(&[SSH]));
+    stand.first_snapshots(&[BROKEN]);
+    stand.pass(5_000);
+    assert_eq!(stand.in_force(), Some((1, false)));
+    assert!(stand.status().refused.is_some());
+    // It gives way to the first files that can be read.
+    stand.files(&[WEB]);
+    assert_eq!(stand.in_force(), Some((2, false)));
+}
+
+#[test]
+fn a_boot_with_good_files_takes_them_and_nothing_older() {
+    let mut stand = booted(Stand::started(&[SSH]));
+    stand.first_snapshots(&[]);
+    stand.pass(5_000);
+    assert_eq!(stand.in_force(), Some((2, false)));
+    assert!(!stand.script().contains("load 1\n"));
+}
+
 #[test]
 fn a_device_that_is_excluded_while_the_daemon_is_down_is_detached_at_the_start() {
     let mut stand = Stand::started(&[SSH]);

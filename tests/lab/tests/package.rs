@@ -213,3 +213,20 @@ fn a_boot_with_a_broken_configuration_comes_up() {
     wait_until("the repaired daemon enforces", 10 * SECOND, || closed(&peer, 8));
     guest.power_off();
 }
+
+/// The last good generation outlives the machine's own start.
+#[test]
+fn a_boot_with_refused_policies_enforces_the_last_good_ones() {
+    let lab: Lab = lab!();
+    let (node, peer) = pair(&lab);
+    let _servers = servers(&node);
+    let mut guest = protected(&node, &peer);
+    guest.write("/etc/hostfw/policies.d/broken.yaml", "kind: [");
+    guest.power_off();
+    guest.boot();
+    wait_until("the last good generation is in force", 10 * SECOND, || closed(&peer, 8));
+    assert!(open(&peer, 7));
+    let status = guest.run("hostfw status");
+    assert!(!status.ok && status.text.contains("the last good generation stays in force"));
+    guest.power_off();
+}
