@@ -30,10 +30,10 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         &["hostfw-api", "hostfw-control", "hostfw-datapath", "hostfw-policy"],
         &[
             "anyhow",
-            "axum",
             "aya",
             "clap",
             "futures-util",
+            "http-body-util",
             "hyper",
             "hyper-util",
             "libc",

@@ -27,6 +27,8 @@ pub(crate) enum Failure {
         /// What the system said.
         source: io::Error,
     },
+    /// The daemon does not answer this to this user, and says who may ask.
+    Forbidden(String),
     /// The socket may not be used by this user.
     NotPermitted {
         /// The socket.
@@ -37,14 +39,18 @@ pub(crate) enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what) | Self::Refused(what) => f.write_str(what),
+            Self::Usage(what) | Self::Refused(what) | Self::Forbidden(what) => f.write_str(what),
             Self::Unreachable { socket, source: _ } => write!(
                 f,
                 "the daemon cannot be reached at {} (is hostfwd running? systemctl status hostfw)",
                 socket.display()
             ),
             Self::NotPermitted { socket } => {
-                write!(f, "no permission for {} (use sudo)", socket.display())
+                write!(
+                    f,
+                    "no permission for {} (use sudo, or be a member of its group)",
+                    socket.display()
+                )
             }
         }
     }
@@ -54,7 +60,9 @@ impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreachable { source, .. } => Some(source),
-            Self::Usage(_) | Self::Refused(_) | Self::NotPermitted { .. } => None,
+            Self::Usage(_) | Self::Refused(_) | Self::Forbidden(_) | Self::NotPermitted { .. } => {
+                None
+            }
         }
     }
 }
@@ -65,7 +73,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
         Some(Failure::Usage(_)) => USAGE,
         Some(Failure::Refused(_)) => NO,
         Some(Failure::Unreachable { .. }) => UNREACHABLE,
-        Some(Failure::NotPermitted { .. }) => NOT_PERMITTED,
+        Some(Failure::Forbidden(_) | Failure::NotPermitted { .. }) => NOT_PERMITTED,
         None if is_forbidden(error) => NOT_PERMITTED,
         None => ERROR,
     }

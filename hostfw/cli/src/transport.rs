@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// the unit grants a reload.
 const PATIENCE_FOR_A_CHANGE: Duration = Duration::from_secs(50);
 
+/// The status of what this user may not ask.
+const FORBIDDEN: u16 = 403;
+
 /// A head is a few hundred bytes.
 const MAX_HEAD_BYTES: u64 = 64 * 1024;
 /// A million connections take about this much.
@@ -56,6 +59,9 @@ fn request(
         return Ok(response.body);
     }
     match serde_json::from_slice(&response.body) {
+        Ok(ApiError { message }) if response.status == FORBIDDEN => {
+            Err(Failure::Forbidden(message).into())
+        }
         Ok(ApiError { message }) => bail!("{message}"),
         Err(_) => bail!("the daemon answered {method} {path} with status {}", response.status),
     }

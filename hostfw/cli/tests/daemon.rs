@@ -209,6 +209,19 @@ fn a_refusal_of_the_daemon_is_told_in_its_words() {
 }
 
 #[test]
+fn who_may_ask_is_told_to_who_may_not() {
+    let body = "{\"message\":\"`reload` is for root and the group netops, not for user 7\"}";
+    let answer = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut daemon = Daemon::answering("not-permitted", answer);
+    let (output, _) = daemon.asked(&["reload"]);
+    exits(&output, 77);
+    assert_eq!(
+        stderr(&output),
+        "hostfw: `reload` is for root and the group netops, not for user 7\n"
+    );
+}
+
+#[test]
 fn an_answer_of_another_version_is_an_error() {
     let mut daemon = Daemon::json("strange", "{\"colour\":\"blue\"}");
     let (output, _) = daemon.asked(&["links"]);

@@ -30,6 +30,9 @@ pub struct Config {
     pub attach: Attach,
     /// Audit mode, until somebody asks otherwise at run time.
     pub audit: bool,
+    /// The group, by name or number, whose members may change things through the
+    /// API as root may.
+    pub change_group: Option<String>,
     /// What the policy compiler wants to know.
     pub options: Options,
     /// Where everything is.
@@ -90,6 +93,7 @@ impl Default for Config {
             devices: DevicePatterns::default(),
             attach: Attach::default(),
             audit: false,
+            change_group: None,
             options: Options {
                 allow_own_tunnels: true,
                 allow_dhcp_client: true,
@@ -166,6 +170,9 @@ fn read_document(document: &Node, config: &mut Config, report: &mut Report<'_>) 
     }
     if let Some(audit) = top.take("audit").and_then(|node| fields::truth(node, "audit", report)) {
         config.audit = audit;
+    }
+    if let Some(node) = top.take("api") {
+        read_api(node, config, report);
     }
     if let Some(node) = top.take("cidrMatch") {
         for item in fields::list(node, "cidrMatch", report).unwrap_or_default() {
@@ -266,6 +273,19 @@ fn read_devices(node: &Node, config: &mut Config, report: &mut Report<'_>) {
     fields.finish(report, |_| None);
 }
 
+fn read_api(node: &Node, config: &mut Config, report: &mut Report<'_>) {
+    let Some(mut fields) = Fields::new(node, "`api`", report) else { return };
+    if let Some(group) = fields.take("changeGroup") {
+        let text = fields::text(group, "changeGroup", report).unwrap_or_default();
+        if text.is_empty() || text.contains([':', ' ', ',', '\n']) {
+            let what = format!("`{text}` is no name of a group");
+            report.error(group.at, "bad-name", what, "one group, such as `changeGroup: netops`");
+        }
+        config.change_group = Some(text.to_owned());
+    }
+    fields.finish(report, |_| None);
+}
+
 fn read_builtins(node: &Node, options: &mut Options, report: &mut Report<'_>) {
     let Some(mut fields) = Fields::new(node, "`builtins`", report) else { return };
     for (name, option) in
@@ -328,7 +348,7 @@ mod tests {
         let config = read(
             "node: {name: cp-1, labels: {node-role.kubernetes.io/control-plane: \"\"}}\n\
              devices: {include: [\"eth*\"], exclude: [docker0], attach: clsact}\n\
-             audit: true\ncidrMatch: [nodes, pods]\ncompatibility: cilium\n\
+             audit: true\napi: {changeGroup: netops}\ncidrMatch: [nodes, pods]\ncompatibility: cilium\n\
              enforcement: always\nconfirmAlways: true\n\
              builtins: {tunnels: false, dhcp: false}\nexistingConnections: recheck\n\
              paths: {policies: /p, cluster: /c, state: /s, run: /r, bpf: /b}\n",
@@ -340,6 +360,7 @@ mod tests {
         assert_eq!(config.devices.exclude, ["docker0"]);
         assert_eq!(config.attach, Attach::Clsact);
         assert!(config.audit);
+        assert_eq!(config.change_group.as_deref(), Some("netops"));
         let options = &config.options;
         assert!(options.cidr_match_nodes && options.cidr_match_pods && options.cilium_labels);
         assert!(!options.allow_own_tunnels && !options.allow_dhcp_client);
@@ -373,6 +394,9 @@ mod tests {
             "existingConnections: keep\n",
             "node: {labels: {role: 7}}\n",
             "node: {name: \"\"}\n",
+            "api: {changeGroup: \"\"}\n",
+            "api: {changeGroup: [netops]}\n",
+            "api: {changeGroup: \"a, b\"}\n",
             "cidrMatch: [peers]\n",
             "\u{0}\u{1}",
         ] {

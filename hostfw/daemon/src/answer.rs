@@ -8,18 +8,20 @@ use hostfw_control::{
     AuditSource, AuditState, DeviceReport, GenerationReport, Layer, LinksReport, Reply,
     StatusReport, Unfiltered,
 };
-use hostfw_daemon::kernel::{Attached, Counts, Hook, How, Kernel};
+use hostfw_daemon::{
+    api::{Answer, Question},
+    kernel::{Attached, Counts, Hook, How, Kernel},
+};
 use hostfw_datapath::{Direction, Image as _, flow::Table, image};
 use hostfw_policy::{Complaint, RuleKind, Severity};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::{
-    api::Answer,
     clock,
     denied::{Denied, Origin},
     effects::chain,
-    shell::{Question, Shell},
+    shell::Shell,
     tally::Tally,
 };
 
@@ -37,7 +39,7 @@ pub(crate) fn reply(shell: &Shell, question: Question, reply: &Reply) -> Answer 
         Reply::Status(report)
             if question == Question::Reload && !report.not_in_force.is_empty() =>
         {
-            Err(report.not_in_force.join("; "))
+            Err(report.not_in_force.join("; ").into())
         }
         Reply::Status(report) => json(&status(report, shell)),
         Reply::Rules(report) => json(&rules(report.generation.as_ref(), kernel, &shell.tally)?),
@@ -49,7 +51,7 @@ pub(crate) fn reply(shell: &Shell, question: Question, reply: &Reply) -> Answer 
             // A mode that was asked for and is not in force is a failure.
             let in_force = kernel.in_force().is_none_or(|one| one.audit == audit.on);
             if matches!(question, Question::SetAudit(_)) && !in_force {
-                return Err(problems.join("; "));
+                return Err(problems.join("; ").into());
             }
             json(&audit_report(*audit, &shell.denied))
         }
@@ -81,7 +83,8 @@ pub(crate) fn connections(kernel: &Kernel) -> Answer {
 }
 
 fn json(report: &impl Serialize) -> Answer {
-    serde_json::to_vec(report).map_err(chain)
+    let json = serde_json::to_vec(report).map_err(chain)?;
+    Ok(json)
 }
 
 fn status(report: &StatusReport, shell: &Shell) -> said::StatusReport {

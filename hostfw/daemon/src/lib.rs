@@ -1,4 +1,6 @@
-//! The kernel's side of `hostfwd`, as a library: the daemon uses it, and so do
-//! the parity tests and the benchmarks.
+//! What `hostfwd` shares with tests, as a library: the local API, which the
+//! fuzzing tests talk to, and the kernel's side, which the parity tests and the
+//! benchmarks use.
 
+pub mod api;
 pub mod kernel;

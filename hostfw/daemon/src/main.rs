@@ -10,7 +10,6 @@ mod shell;
 mod effects;
 
 mod answer;
-mod api;
 mod files;
 mod links;
 mod live;
@@ -42,7 +41,10 @@ use std::{
 use anyhow::Context;
 use clap::Parser;
 use hostfw_control::{Adopted, Attach, Config, Control, Start, read_config};
-use hostfw_daemon::kernel::{AttachMode, Capacity, Kernel, KernelConfig, KernelError};
+use hostfw_daemon::{
+    api::{self, Access},
+    kernel::{AttachMode, Capacity, Kernel, KernelConfig, KernelError},
+};
 use hostfw_policy::{Complaint, Source};
 
 use crate::{arguments::Arguments, denied::Denied, shell::Shell, state::State};
@@ -70,8 +72,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (source, config) = configuration(&arguments.config)?;
     let run_directory = config.paths.run.clone();
-    let listener = api::open(&run_directory)?;
-    let outcome = enforce(arguments, listener, source, config);
+    let (listener, access) = api::open(&run_directory)?;
+    let outcome = enforce(arguments, listener, access, source, config);
     api::close(&run_directory);
     outcome
 }
@@ -79,6 +81,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn enforce(
     arguments: &Arguments,
     listener: UnixListener,
+    access: Access,
     source: Source,
     config: Config,
 ) -> anyhow::Result<()> {
@@ -108,6 +111,7 @@ fn enforce(
         kernel,
         records,
         denied,
+        access,
         tally: state.tally(),
         state,
         config_path: arguments.config.clone(),

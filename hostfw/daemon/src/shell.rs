@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::Context;
 use hostfw_control::{Control, Event, Origin, Paths, Request, Token};
-use hostfw_daemon::kernel::{Events, Kernel};
+use hostfw_daemon::{
+    api::{self, Access, Answer, Asked, Groups, Question, Refusal, Right},
+    kernel::{Events, Kernel},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -18,9 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    answer,
-    api::{self, Answer},
-    clock,
+    answer, clock,
     denied::{Denied, Summary},
     files, links, service,
     state::State,
@@ -35,20 +36,6 @@ pub(crate) enum Input {
     Event(Event),
     /// Files may have changed.
     Files,
-    /// Somebody asks through the API.
-    Question(Question, oneshot::Sender<Answer>),
-}
-
-/// What can be asked through the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Question {
-    Status,
-    Rules,
-    Links,
-    Connections,
-    Audit,
-    SetAudit(bool),
-    Reload,
 }
 
 /// Everything that the loop works with.
@@ -57,6 +44,7 @@ pub(crate) struct Shell {
     pub(crate) kernel: Kernel,
     pub(crate) records: Events,
     pub(crate) denied: Denied,
+    pub(crate) access: Access,
     pub(crate) state: State,
     pub(crate) tally: Tally,
     pub(crate) config_path: String,
@@ -78,8 +66,10 @@ impl Shell {
         let (inputs, mut received) = mpsc::channel(QUEUE);
         let watched = vec![paths.policies.clone(), paths.cluster.clone(), self.config_path.clone()];
         tokio::spawn(watch::follow(watched, inputs.clone()));
-        tokio::spawn(links::follow(inputs.clone()));
-        tokio::spawn(api::serve(listener, inputs));
+        tokio::spawn(links::follow(inputs));
+        // A queue of their own: who asks often delays nobody but others who ask.
+        let (questions, mut asked) = mpsc::channel(QUEUE);
+        tokio::spawn(api::serve(listener, questions));
 
         let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
@@ -101,6 +91,7 @@ impl Shell {
                 _ = interrupt.recv() => break,
                 _ = hang_up.recv() => self.happened(Event::Reload),
                 Some(input) = received.recv() => self.take(input),
+                Some(asked) = asked.recv() => self.question(asked),
                 () = sleep(due) => self.happened(Event::Tick),
                 _ = drain.tick() => self.drain(),
                 _ = summary.tick() => summarise(self.denied.summary()),
@@ -125,7 +116,6 @@ impl Shell {
                     self.happened(event);
                 }
             }
-            Input::Question(question, sender) => self.question(question, sender),
         }
     }
 
@@ -150,8 +140,19 @@ impl Shell {
         }
     }
 
-    /// Questions about the kernel are answered here, the others by `control`.
-    fn question(&mut self, question: Question, sender: oneshot::Sender<Answer>) {
+    /// Questions about the kernel are answered here, the others by `control`, and
+    /// nobody is answered who may not ask.
+    fn question(&mut self, Asked { question, peer, sender }: Asked) {
+        let change_group = self.control.config().change_group.as_deref();
+        let (uid, verb) = (peer.uid, question.name());
+        if let Err(why) = self.access.judge(&peer, question, change_group, &Groups::read()) {
+            tracing::warn!(uid, verb, "not permitted");
+            answer::send(sender, Err(Refusal::NotPermitted(why)));
+            return;
+        }
+        if question.right() == Right::Change {
+            tracing::info!(uid, verb, "asked");
+        }
         let request = match question {
             Question::Connections => {
                 answer::send(sender, answer::connections(&self.kernel));

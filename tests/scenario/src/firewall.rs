@@ -9,6 +9,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -341,13 +342,30 @@ impl<'host> Firewall<'host> {
     #[track_caller]
     pub fn hostfw(&self, arguments: &[&str]) -> Answer {
         let mut command = self.host.command(binary("hostfw"));
-        command.arg("--socket").arg(self.files.run.join("api.sock")).args(arguments);
-        let output = command.output().expect("hostfw was built");
-        Answer {
-            code: output.status.code().unwrap_or(-1),
-            output: String::from_utf8_lossy(&output.stdout).into_owned(),
-            errors: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        said(command.arg("--socket").arg(self.socket()).args(arguments))
+    }
+
+    /// As [`Self::hostfw`], as a user with these groups, the first one its own.
+    ///
+    /// # Panics
+    /// When the command cannot be started.
+    #[track_caller]
+    pub fn hostfw_as(&self, uid: u32, gids: &[u32], arguments: &[&str]) -> Answer {
+        // Where it was built may be a folder that others cannot enter. A process
+        // of its own copies it: a file that is open for writing cannot be run.
+        let copy = self.host.folder().join("hostfw");
+        let copied = Command::new("cp").arg(binary("hostfw")).arg(&copy).status();
+        assert!(copied.expect("cp runs").success(), "copy hostfw");
+        let all: Vec<String> = gids.iter().map(u32::to_string).collect();
+        let mut command = self.host.command("setpriv");
+        command.arg(format!("--reuid={uid}")).arg(format!("--regid={}", gids[0]));
+        command.arg(format!("--groups={}", all.join(","))).arg(&copy);
+        said(command.arg("--socket").arg(self.socket()).args(arguments))
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.files.run.join("api.sock")
     }
 
     #[track_caller]
@@ -365,7 +383,7 @@ impl<'host> Firewall<'host> {
     /// # Errors
     /// When the daemon cannot be reached or does not answer with the report.
     pub fn ask<T: DeserializeOwned>(&self, verb: &str, path: &str, body: &str) -> io::Result<T> {
-        let mut socket = UnixStream::connect(self.files.run.join("api.sock"))?;
+        let mut socket = UnixStream::connect(self.socket())?;
         socket.set_read_timeout(Some(ANSWER))?;
         write!(
             socket,
@@ -381,6 +399,16 @@ impl<'host> Firewall<'host> {
             return Err(io::Error::other(format!("{head}: {body}")));
         }
         serde_json::from_str(body).map_err(io::Error::other)
+    }
+}
+
+#[track_caller]
+fn said(hostfw: &mut Command) -> Answer {
+    let output = hostfw.output().expect("hostfw was built");
+    Answer {
+        code: output.status.code().unwrap_or(-1),
+        output: String::from_utf8_lossy(&output.stdout).into_owned(),
+        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

@@ -8,6 +8,7 @@
 //! known to the tests, not here.
 #![allow(clippy::print_stderr, reason = "a failing test shows what it saw")]
 
+mod crowd;
 mod dhcp;
 mod firewall;
 mod full_hooks;
@@ -28,6 +29,7 @@ pub mod packet;
 pub mod scene;
 
 pub use crate::{
+    crowd::Crowd,
     dhcp::{DhcpServer, Dhcpcd, Udhcpc},
     firewall::{Answer, Firewall, FirewallFiles, binary},
     full_hooks::FullHooks,

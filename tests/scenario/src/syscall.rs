@@ -60,6 +60,17 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })
 }
 
+/// Lets this process open as many files as it may.
+pub(crate) fn allow_files() -> io::Result<()> {
+    // SAFETY: a limit is two numbers, for which zero is a value.
+    let mut limit: libc::rlimit = unsafe { zeroed() };
+    // SAFETY: the kernel writes into a live limit.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the kernel reads a live limit.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })
+}
+
 /// Sends a signal to a process.
 pub(crate) fn signal(process: u32, signal: i32) -> io::Result<()> {
     let process = libc::pid_t::try_from(process).map_err(io::Error::other)?;
