@@ -61,7 +61,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         &["anyhow", "flate2", "ipnet", "serde", "serde_json"],
     ),
     ("hostfw-lab", &["hostfw-scenario"], &[]),
-    ("hostfw-fuzz", &["hostfw-datapath", "hostfw-policy"], &[]),
+    ("hostfw-fuzz", &["hostfw-daemon", "hostfw-datapath", "hostfw-policy"], &["tokio"]),
     (
         "hostfw-parity",
         &["hostfw-datapath", "hostfw-policy", "hostfw-daemon"],

@@ -3,8 +3,12 @@
 //! mutations; `README.md` says how a coverage-guided fuzzer does.
 
 mod packets;
+mod requests;
 
-pub use crate::packets::{IMAGES, Setting, fate, packets};
+pub use crate::{
+    packets::{IMAGES, Setting, fate, packets},
+    requests::{asked, requests},
+};
 
 use hostfw_policy::{
     Complaint, Dialect, Options, Severity, Source, ThisNode, World, cases, compile, guardrails,

@@ -30,6 +30,11 @@ fn cases_are_answered_whatever_they_are() {
     replay("cases", hostfw_fuzz::test_cases);
 }
 
+#[test]
+fn requests_are_answered_or_cut_off_whatever_they_are() {
+    replay("requests", hostfw_fuzz::requests);
+}
+
 fn replay(target: &str, run: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
     let mut files: Vec<_> = fs::read_dir(&folder)
