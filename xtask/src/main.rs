@@ -17,6 +17,7 @@ mod lab;
 mod mutants;
 mod package;
 mod run;
+mod sbom;
 mod setup;
 mod test;
 mod vm;
@@ -80,6 +81,8 @@ enum Verb {
         #[arg(long, default_value_t = 1, value_name = "N")]
         revision: u32,
     },
+    /// Write what the programs are made of, as CycloneDX, into target/package.
+    Sbom,
     /// Check licences, sources and duplicate versions of the dependencies.
     Deny,
 }
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
                 if machines.is_empty() { package::Machine::value_variants() } else { &machines };
             package::run(kinds, machines, revision)
         }
+        Verb::Sbom => sbom::run(),
         Verb::Deny => deny::run(),
     };
     match done {

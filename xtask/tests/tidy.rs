@@ -69,7 +69,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ),
     ("hostfw-scenario", &["hostfw-api"], &["anyhow", "libc", "serde", "serde_json"]),
     ("hostfw-vm", &["hostfw-daemon", "hostfw-datapath", "hostfw-parity"], &["anyhow", "libc"]),
-    ("xtask", &[], &["anyhow", "clap"]),
+    ("xtask", &[], &["anyhow", "clap", "serde_json"]),
 ];
 
 /// What tests, benchmarks and examples may use in addition.

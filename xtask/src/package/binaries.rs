@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::{Machine, folder, layout::Made};
-use crate::run;
+use super::{Machine, epoch_s, folder, layout::Made};
+use crate::{run, sbom};
 
 /// How much the compiler shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,7 @@ pub(crate) fn build(machine: Machine, profile: Profile) -> anyhow::Result<Made> 
     let made = Made {
         hostfwd: built.join("hostfwd"),
         hostfw: built.join("hostfw"),
+        sbom: place.join("hostfw.cdx.json"),
         manual: place.join("manual"),
     };
     for program in [&made.hostfwd, &made.hostfw] {
@@ -55,6 +56,7 @@ pub(crate) fn build(machine: Machine, profile: Profile) -> anyhow::Result<Made> 
         run::shown(&mut started(machine, program, "--version"))?;
     }
     write_manual(&made.manual)?;
+    sbom::write(&made.sbom, epoch_s()?)?;
     Ok(made)
 }
 

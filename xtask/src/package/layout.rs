@@ -21,6 +21,8 @@ use crate::run;
 pub(crate) struct Made {
     pub(crate) hostfwd: PathBuf,
     pub(crate) hostfw: PathBuf,
+    /// What the programs are made of.
+    pub(crate) sbom: PathBuf,
     /// A folder of manual pages and completions.
     pub(crate) manual: PathBuf,
 }
@@ -62,6 +64,7 @@ pub(crate) fn entries(kind: Kind, made: &Made) -> anyhow::Result<Vec<Entry>> {
     let mut entries = vec![
         file(made.hostfwd.clone(), "usr/sbin/hostfwd", 0o755),
         file(made.hostfw.clone(), "usr/bin/hostfw", 0o755),
+        file(made.sbom.clone(), "usr/share/hostfw/hostfw.cdx.json", 0o644),
         folder("etc/hostfw"),
         folder("etc/hostfw/policies.d"),
         folder("etc/hostfw/cluster.d"),

@@ -103,7 +103,7 @@ fn release(machine: Machine, revision: u32) -> anyhow::Result<Release> {
 }
 
 /// Where everything of this module is made.
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     run::root().join("target/package")
 }
 
@@ -171,7 +171,7 @@ fn judge(kind: Kind, file: &Path) -> anyhow::Result<()> {
 }
 
 /// `SOURCE_DATE_EPOCH`, or the moment of the commit.
-fn epoch_s() -> anyhow::Result<u64> {
+pub(crate) fn epoch_s() -> anyhow::Result<u64> {
     let asked = std::env::var("SOURCE_DATE_EPOCH").ok();
     let mut git = Command::new("git");
     git.args(["log", "-1", "--format=%ct"]).current_dir(run::root());
@@ -183,7 +183,7 @@ fn epoch_s() -> anyhow::Result<u64> {
 }
 
 /// The moment of the sources, written as `date` does with this format.
-fn moment(epoch_s: u64, format: &str) -> anyhow::Result<String> {
+pub(crate) fn moment(epoch_s: u64, format: &str) -> anyhow::Result<String> {
     let mut date = Command::new("date");
     date.env("LC_ALL", "C").args(["-u", "-d", &format!("@{epoch_s}"), format]);
     run::answer(&mut date).context("run date")
@@ -207,10 +207,11 @@ mod tests {
         let made = layout::Made {
             hostfwd: folder.join("hostfwd"),
             hostfw: folder.join("hostfw"),
+            sbom: folder.join("hostfw.cdx.json"),
             manual: folder.join("manual"),
         };
         fs::create_dir_all(&made.manual).expect("a temporary folder");
-        for file in ["hostfwd", "hostfw"] {
+        for file in ["hostfwd", "hostfw", "hostfw.cdx.json"] {
             fs::write(folder.join(file), "#!/bin/sh\n").expect("a temporary file");
         }
         for file in ["hostfwd.8", "hostfw.1", "hostfw.bash", "_hostfw", "hostfw.fish"] {
