@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    bpf, demo, lab, run, setup,
+    bpf, demo, deny, lab, run, setup,
     vm::{self, Outcome},
 };
 
@@ -29,6 +29,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     sum.check("format", &mut run::cargo(&["fmt", "--all", "--check"]));
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
     sum.check("lints", &mut run::cargo(&lints));
+    sum.dependencies();
     sum.tests("default members", &mut run::cargo(&["test", "--no-fail-fast"]))?;
     sum.tests("fuzz corpus", &mut run::cargo(&["test", "--package", "hostfw-fuzz"]))?;
     let conformance = ["run", "--package", "hostfw-conformance"];
@@ -55,6 +56,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     for problem in &sum.problems {
         println!("failed: {problem}");
     }
+    for what in &sum.unchecked {
+        println!("NOT CHECKED: {what}");
+    }
     println!("took {} s", round_up(begin.elapsed()));
     println!("{} passed, {} failed", sum.passed, sum.failed);
     if sum.failed > 0 {
@@ -69,6 +73,8 @@ struct Sum {
     passed: u64,
     failed: u64,
     problems: Vec<String>,
+    /// What could not be looked at here, which is neither.
+    unchecked: Vec<String>,
 }
 
 impl Sum {
@@ -76,6 +82,20 @@ impl Sum {
         match run::shown(command) {
             Ok(()) => self.passed += 1,
             Err(error) => self.failure(name, &format!("{error:#}")),
+        }
+    }
+
+    /// Licences, sources and versions need files of this repository only; known
+    /// holes need a database that not every machine can reach.
+    fn dependencies(&mut self) {
+        if !deny::is_installed() {
+            self.unchecked.push(format!("dependencies: {}", deny::MISSING));
+            return;
+        }
+        self.check("dependencies", &mut deny::rules());
+        match deny::fetch() {
+            Ok(()) => self.check("advisories", &mut deny::advisories()),
+            Err(error) => self.unchecked.push(format!("advisories: {error:#}")),
         }
     }
 
