@@ -48,8 +48,9 @@ fn who_may_read_and_who_may_change_is_a_matter_of_user_and_groups() {
     let Answer { code: nobody, errors, .. } = firewall.hostfw_as(ANN, &[HER_GROUP], &["status"]);
     assert_eq!(nobody, 77, "{errors}");
     assert!(errors.contains("no permission for"), "{errors}");
-    // A supplementary group counts as the first one does.
-    for gids in [&[READERS][..], &[HER_GROUP, READERS]] {
+    // A supplementary group counts as the first one does, in whatever company.
+    let many: Vec<u32> = [HER_GROUP].into_iter().chain(8_000..8_100).chain([READERS]).collect();
+    for gids in [&[READERS][..], &[HER_GROUP, READERS], &many] {
         for words in reading {
             assert_eq!(code(gids, words), 0, "{words:?}");
         }
