@@ -1,8 +1,8 @@
 //! Checks the dependencies against `deny.toml`: licences, sources and versions,
 //! then known holes, which need the database of advisories.
 //!
-//! Installs nothing: building cargo-deny takes minutes, so setup does it only
-//! when asked.
+//! Building cargo-deny takes minutes, so it is installed only when asked, and in
+//! continuous integration.
 
 use std::process::Command;
 
@@ -24,6 +24,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 pub(crate) fn is_installed() -> bool {
     run::find_program("cargo-deny").is_some()
+}
+
+/// Builds it.
+pub(crate) fn install() -> Command {
+    run::cargo(&["install", "cargo-deny", "--locked"])
 }
 
 /// What can be checked without the network.

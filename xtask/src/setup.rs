@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::{bpf::Compiler, run, vm::KEYRING};
+use crate::{bpf::Compiler, deny, run, vm::KEYRING};
 
 const LINKER: &str = "0.13.0";
 
@@ -143,8 +143,8 @@ pub(crate) fn run(with_deny: bool) -> anyhow::Result<()> {
     if !linker_matches(compiler.llvm) {
         install_linker(&system, compiler.llvm)?;
     }
-    if with_deny && run::find_program("cargo-deny").is_none() {
-        run::shown(&mut run::cargo(&["install", "cargo-deny", "--locked"]))?;
+    if with_deny && !deny::is_installed() {
+        run::shown(&mut deny::install())?;
     }
     Ok(())
 }
