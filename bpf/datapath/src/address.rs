@@ -146,3 +146,28 @@ impl From<Address> for core::net::IpAddr {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    #[test]
+    fn an_address_comes_back_as_it_was_and_of_its_family() {
+        for text in ["192.0.2.7", "255.255.255.255", "0.0.0.0"] {
+            let ip: Ipv4Addr = text.parse().expect("an address");
+            let address = Address::from(IpAddr::V4(ip));
+            assert!(address.is_v4());
+            assert_eq!(address, Address::v4(u32::from(ip)));
+            assert_eq!(IpAddr::from(address), IpAddr::V4(ip));
+        }
+        // Each differs from a mapped one in one half only.
+        for text in ["2001:db8::7", "::", "::1", "::fffe:c000:207", "1::ffff:c000:207"] {
+            let ip: Ipv6Addr = text.parse().expect("an address");
+            let address = Address::from(IpAddr::V6(ip));
+            assert!(!address.is_v4(), "{text}");
+            assert_eq!(IpAddr::from(address), IpAddr::V6(ip));
+        }
+    }
+}

@@ -4,6 +4,7 @@
 
 #![expect(clippy::as_conversions, reason = "small numbers of a hand-made image")]
 
+mod forward;
 mod state;
 
 use core::net::IpAddr;
