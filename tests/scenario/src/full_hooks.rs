@@ -3,7 +3,7 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use crate::{Host, syscall};
+use crate::{Host, foreign::Place, syscall};
 
 /// Keeps the hooks of a device occupied until it is dropped.
 pub struct FullHooks<'host> {
@@ -58,7 +58,7 @@ impl Drop for FullHooks<'_> {
 /// no such hook (before Linux 6.6).
 fn attach_if_room(ifindex: u32, egress: bool) -> io::Result<Option<OwnedFd>> {
     let program = syscall::load_next_program()?;
-    match syscall::attach_tcx(&program, ifindex, egress) {
+    match syscall::attach_tcx(&program, ifindex, egress, Place::Last) {
         Ok(link) => Ok(Some(link)),
         Err(error) => match error.raw_os_error() {
             Some(libc::ERANGE | libc::EINVAL) => Ok(None),

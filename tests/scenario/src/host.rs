@@ -76,6 +76,39 @@ impl Host {
         self.batch("bridge", lines);
     }
 
+    /// Loads a ruleset of nftables.
+    ///
+    /// # Panics
+    /// When it is not taken.
+    #[track_caller]
+    pub fn nft(&self, rules: &str) {
+        let mut child = self
+            .command("nft")
+            .args(["-f", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("nft (package nftables) is installed");
+        let mut input = child.stdin.take().expect("a pipe was asked for");
+        input.write_all(rules.as_bytes()).expect("nft reads its input");
+        drop(input);
+        assert!(child.wait().expect("nft ends").success(), "nft takes the rules\n{rules}");
+    }
+
+    /// Packets that a named counter of nftables, `inet beside NAME`, has seen.
+    ///
+    /// # Panics
+    /// When there is none of this name.
+    #[track_caller]
+    pub fn nft_packets(&self, name: &str) -> u64 {
+        let output = self.command("nft").args(["list", "counter", "inet", "beside", name]).output();
+        let text = output.expect("nft (package nftables) is installed").stdout;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let packets = words.windows(2).find(|words| words[0] == "packets");
+        let packets = packets.and_then(|words| words[1].parse().ok());
+        packets.unwrap_or_else(|| panic!("{} has no counter {name}: {text}", self.name))
+    }
+
     #[track_caller]
     fn batch(&self, program: &str, lines: &str) {
         if let Err(text) = self.try_batch(program, lines) {

@@ -11,6 +11,7 @@
 mod crowd;
 mod dhcp;
 mod firewall;
+mod foreign;
 mod full_hooks;
 mod host;
 mod lab;
@@ -32,6 +33,7 @@ pub use crate::{
     crowd::Crowd,
     dhcp::{DhcpServer, Dhcpcd, Udhcpc},
     firewall::{Answer, Firewall, FirewallFiles, binary},
+    foreign::{ForeignProgram, Place},
     full_hooks::FullHooks,
     host::Host,
     lab::Lab,

@@ -15,6 +15,8 @@ use std::{
     time::Duration,
 };
 
+use crate::foreign::Place;
+
 /// Moves the calling thread into a network namespace.
 pub(crate) fn enter_network(namespace: &File) -> io::Result<()> {
     // SAFETY: setns takes a descriptor, which the borrow keeps open, and a flag.
@@ -250,6 +252,12 @@ pub(crate) fn name_tun(device: &File, name: &str) -> io::Result<()> {
 
 /// Loads a program for the traffic control hooks that says "next".
 pub(crate) fn load_next_program() -> io::Result<OwnedFd> {
+    // r0 = -1; exit
+    load_program(&[[0xb7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], [0x95, 0, 0, 0, 0, 0, 0, 0]])
+}
+
+/// Loads a program for the traffic control hooks.
+pub(crate) fn load_program(instructions: &[[u8; 8]]) -> io::Result<OwnedFd> {
     /// The part of `union bpf_attr` that BPF_PROG_LOAD needs.
     #[repr(C)]
     struct Load {
@@ -261,23 +269,25 @@ pub(crate) fn load_next_program() -> io::Result<OwnedFd> {
     }
     const SCHED_CLS: u32 = 3;
     const PROG_LOAD: libc::c_int = 5;
-    // r0 = -1; exit
-    let instructions: [[u8; 8]; 2] =
-        [[0xb7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], [0x95, 0, 0, 0, 0, 0, 0, 0]];
     let attributes = Load {
         kind: SCHED_CLS,
-        n_instructions: 2,
+        n_instructions: u32::try_from(instructions.len()).map_err(io::Error::other)?,
         instructions: instructions.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
         rest: [0; 12],
     };
     // SAFETY: the structure and what it points to live until the call returns.
-    unsafe { bpf(PROG_LOAD, &attributes) }
+    unsafe { bpf_descriptor(PROG_LOAD, &attributes) }
 }
 
 /// Attaches a program to a tcx hook of a device of the calling thread's
 /// namespace.
-pub(crate) fn attach_tcx(program: &OwnedFd, ifindex: u32, egress: bool) -> io::Result<OwnedFd> {
+pub(crate) fn attach_tcx(
+    program: &OwnedFd,
+    ifindex: u32,
+    egress: bool,
+    place: Place,
+) -> io::Result<OwnedFd> {
     /// The part of `union bpf_attr` that BPF_LINK_CREATE needs.
     #[repr(C)]
     struct Create {
@@ -289,29 +299,58 @@ pub(crate) fn attach_tcx(program: &OwnedFd, ifindex: u32, egress: bool) -> io::R
     }
     const TCX_INGRESS: u32 = 46;
     const LINK_CREATE: libc::c_int = 28;
+    const BEFORE: u32 = 1 << 3;
     let attributes = Create {
         program: u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?,
         ifindex,
         hook: TCX_INGRESS + u32::from(egress),
-        flags: 0,
+        flags: if place == Place::First { BEFORE } else { 0 },
         rest: [0; 4],
     };
     // SAFETY: the structure lives until the call returns and points to nothing.
-    unsafe { bpf(LINK_CREATE, &attributes) }
+    unsafe { bpf_descriptor(LINK_CREATE, &attributes) }
+}
+
+/// Gives a program a name on a BPF file system.
+pub(crate) fn pin(program: &OwnedFd, path: &Path) -> io::Result<()> {
+    /// The part of `union bpf_attr` that BPF_OBJ_PIN needs.
+    #[repr(C)]
+    struct Pin {
+        path: u64,
+        program: u32,
+        flags: u32,
+    }
+    const OBJ_PIN: libc::c_int = 6;
+    let path = c_path(path)?;
+    let attributes = Pin {
+        path: path.as_ptr() as u64,
+        program: u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?,
+        flags: 0,
+    };
+    // SAFETY: the structure and the path live until the call returns.
+    unsafe { bpf(OBJ_PIN, &attributes) }.map(|_zero| ())
+}
+
+/// # Safety
+/// As of [`bpf`]; the command must answer with a new descriptor.
+unsafe fn bpf_descriptor<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
+    // SAFETY: the caller vouches for the contents.
+    let descriptor = unsafe { bpf(command, attributes) }?;
+    // SAFETY: the descriptor is new and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 /// # Safety
 /// `attributes` must be what the command reads, and what it points to must live.
-unsafe fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
+unsafe fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<i32> {
     // SAFETY: the caller vouches for the contents; pointer and size belong
     // together.
-    let descriptor = unsafe {
+    let answer = unsafe {
         libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>())
     };
-    let descriptor = i32::try_from(descriptor).map_err(io::Error::other)?;
-    check(descriptor)?;
-    // SAFETY: the descriptor is new and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    let answer = i32::try_from(answer).map_err(io::Error::other)?;
+    check(answer)?;
+    Ok(answer)
 }
 
 fn check(result: i32) -> io::Result<()> {

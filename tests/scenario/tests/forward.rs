@@ -2,11 +2,7 @@
 //! before and behind the kernel's translation of addresses. The router has a
 //! client on one side and a server on the other.
 
-use std::{
-    io::Write,
-    net::{IpAddr, SocketAddr},
-    process::Stdio,
-};
+use std::net::{IpAddr, SocketAddr};
 
 use hostfw_scenario::{
     Echo, Firewall, Host, Lab, Reach, Stream, lab, reaches,
@@ -48,18 +44,6 @@ const ALLOW: &str = "ingress:\n\
     \x20 toPorts: [{ports: [{port: \"7\"}]}]\n\
     egress:\n\
     - toCIDR: [198.51.100.0/24]\n";
-
-/// Loads a ruleset of nftables.
-fn nft(host: &Host, rules: &str) {
-    let mut child = host
-        .command("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("nft (package nftables) is there");
-    child.stdin.take().expect("piped").write_all(rules.as_bytes()).expect("written");
-    assert!(child.wait().expect("ended").success(), "nft takes the rules");
-}
 
 /// T17.
 #[test]
@@ -107,8 +91,7 @@ fn a_port_that_is_translated_has_a_rule_before_and_one_behind() {
     let lab = lab!();
     let (client, router, server) = way(&lab);
     let _echo = [7, 8].map(|port| Echo::start(&server, at(SERVER, port)));
-    nft(
-        &router,
+    router.nft(
         "table ip nat {\n\
          chain before { type nat hook prerouting priority dstnat;\n\
          ip daddr 10.9.0.1 meta l4proto { tcp, udp } th dport 30007 dnat to 198.51.100.2:7\n\

@@ -21,8 +21,16 @@ const EGRESS: u32 = 0xffff_fff3;
 const OPTIONS: u16 = 2;
 const PROGRAM_ID: u16 = 11;
 
-/// The id of the program behind one filter of a device's clsact hook; `None`
-/// when there is no such filter.
+/// A filter of a clsact hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Filter {
+    /// Id of the program behind it.
+    pub(super) program: u32,
+    /// How many filters of this hook are asked before.
+    pub(super) position: usize,
+}
+
+/// One filter of a device's clsact hook; `None` when there is no such filter.
 ///
 /// # Errors
 /// What the kernel said, for example that the device has gone.
@@ -31,7 +39,7 @@ pub(super) fn program(
     egress: bool,
     priority: u16,
     handle: u32,
-) -> io::Result<Option<u32>> {
+) -> io::Result<Option<Filter>> {
     // SAFETY: a plain call; the descriptor is checked below.
     let fd = unsafe {
         libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE)
@@ -47,7 +55,7 @@ pub(super) fn program(
     if sent < 0 {
         return Err(io::Error::last_os_error());
     }
-    let mut found = None;
+    let mut dump = Dump::default();
     let mut buffer = vec![0u8; 65_536];
     loop {
         // SAFETY: a live buffer of that length. The answer to a dump is there
@@ -61,9 +69,9 @@ pub(super) fn program(
             )
         };
         let got = usize::try_from(got).map_err(|_negative| io::Error::last_os_error())?;
-        match read(buffer.get(..got).unwrap_or_default(), priority, handle, &mut found)? {
+        match read(buffer.get(..got).unwrap_or_default(), priority, handle, &mut dump)? {
             Progress::More => {}
-            Progress::Done => return Ok(found),
+            Progress::Done => return Ok(dump.found),
         }
     }
 }
@@ -83,6 +91,14 @@ fn request(ifindex: u32, parent: u32) -> [u8; REQUEST_BYTES] {
     bytes
 }
 
+/// What a dump has shown so far. The kernel lists filters in the order in which
+/// it asks them.
+#[derive(Debug, Default)]
+struct Dump {
+    n_others: usize,
+    found: Option<Filter>,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Progress {
     More,
@@ -90,12 +106,7 @@ enum Progress {
 }
 
 /// Reads one datagram of the dump.
-fn read(
-    mut bytes: &[u8],
-    priority: u16,
-    handle: u32,
-    found: &mut Option<u32>,
-) -> io::Result<Progress> {
+fn read(mut bytes: &[u8], priority: u16, handle: u32, dump: &mut Dump) -> io::Result<Progress> {
     while let (Some(length), Some(kind)) = (u32_at(bytes, 0), u16_at(bytes, 4)) {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let Some(message) = bytes.get(..length).filter(|message| message.len() >= 16) else {
@@ -114,8 +125,14 @@ fn read(
                 let id = attribute(attributes, OPTIONS)
                     .and_then(|options| attribute(options, PROGRAM_ID))
                     .and_then(|id| u32_at(id, 0));
-                if ours && id.is_some() {
-                    *found = id;
+                match id {
+                    Some(program) if ours => {
+                        dump.found = Some(Filter { program, position: dump.n_others });
+                    }
+                    // Each priority is introduced by a message without a handle.
+                    Some(_) | None => {
+                        dump.n_others += usize::from(u32_at(message, 24).unwrap_or(0) != 0);
+                    }
                 }
             }
             _ => {}

@@ -53,8 +53,8 @@ impl How {
 pub struct Hook {
     /// Id of our program on it; `None` when it is not there.
     pub program: Option<u32>,
-    /// Place in the chain, 0 for the first; `None` where the kernel does not
-    /// tell (clsact).
+    /// How many programs and filters of the hook are asked before; `None` where
+    /// the kernel does not tell.
     pub position: Option<usize>,
 }
 
@@ -304,7 +304,11 @@ impl Kernel {
             .and_then(|program| program.info().ok())
             .map(|info| info.id());
         // A filter of another program is no proof: attaching again exchanges it.
-        Hook { program: there.filter(|there| Some(*there) == ours), position: None }
+        let there = there.filter(|there| Some(there.program) == ours);
+        Hook {
+            program: there.map(|filter| filter.program),
+            position: there.map(|filter| filter.position + n_before(ifindex, egress)),
+        }
     }
 
     /// Puts the programs of `enforcing` on every link. A device that has gone is
@@ -440,6 +444,11 @@ const fn layer_name(layer: Layer) -> &'static str {
 
 fn links_dir(config: &KernelConfig) -> PathBuf {
     config.bpf_dir.join("links")
+}
+
+/// Programs in the tcx chain of a hook, which is asked before every filter.
+fn n_before(ifindex: u32, egress: bool) -> usize {
+    sys::hook_programs(ifindex, egress).map_or(0, |programs| programs.len())
 }
 
 const fn attach_type(direction: Direction) -> TcAttachType {
