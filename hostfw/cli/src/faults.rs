@@ -25,8 +25,12 @@ pub(crate) fn faults(report: &StatusReport) -> Vec<String> {
     if let Some(refused) = &report.refused {
         let n_errors = errors(&refused.complaints);
         faults.push(format!(
-            "the files are refused ({n_errors} {}); the last good generation stays in force",
-            if n_errors == 1 { "error" } else { "errors" }
+            "the files are refused ({n_errors} {}); {}",
+            if n_errors == 1 { "error" } else { "errors" },
+            match report.generation {
+                Some(_) => "the last good generation stays in force",
+                None => "nothing is in force until they are mended",
+            }
         ));
     }
     if !report.policies.is_empty() && !report.policies.iter().any(|policy| policy.selects_this_node)
@@ -72,6 +76,17 @@ mod tests {
                 "no generation is loaded: every packet passes",
                 "no device is filtered: every packet passes",
             ]
+        );
+    }
+
+    #[test]
+    fn refused_files_without_a_generation_leave_the_node_open_and_say_so() {
+        let open = StatusReport { generation: None, devices: Vec::new(), ..refused_status() };
+        let said = faults(&open);
+        let about = said.iter().find(|fault| fault.starts_with("the files")).expect("a fault");
+        assert_eq!(
+            about,
+            "the files are refused (1 error); nothing is in force until they are mended"
         );
     }
 

@@ -7,6 +7,7 @@ use hostfw_api::{Mode, Severity};
 use hostfw_scenario::{
     Connections, Datagrams, Echo, Firewall, Host, Reach, Stream, lab, never_within, reaches,
     scene::{MS, SECOND, SILENCE, node_port, node_port6, open_port, pair, peer_port, policy},
+    wait_until,
 };
 
 /// TCP port 7 and UDP port 9000 and TCP port 9001, nothing else.
@@ -290,4 +291,24 @@ fn cleaning_up_opens_the_host_however_the_programs_are_attached() {
         firewall.start();
         assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent, "{attach}: back");
     }
+}
+
+/// Somebody tidies up `/sys/fs/bpf` below a running daemon.
+#[test]
+fn a_daemon_whose_pins_are_taken_away_filters_again_by_itself() {
+    let lab = lab!();
+    let (node, peer) = pair(&lab);
+    let _echoes = [7, 8].map(|port| Echo::start(&node, node_port(port)));
+    let mut firewall = started(&node);
+    fs::remove_dir_all(&firewall.files.bpf).expect("pins are files");
+    wait_until("the devices are filtered again", 30 * SECOND, || {
+        reaches(&peer, node_port(8), SILENCE) == Reach::Silent
+            && firewall.log().contains("removed by somebody else")
+    });
+    assert_eq!(reaches(&peer, node_port(7), SECOND), Reach::Open);
+    firewall.stop();
+    assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent, "without a daemon too");
+    firewall.start();
+    assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent);
+    assert_eq!(reaches(&peer, node_port(7), SECOND), Reach::Open);
 }

@@ -165,6 +165,9 @@ impl Kernel {
             }
             remove(&pin)?;
         }
+        // Somebody may have taken the folder away while this daemon runs.
+        let dir = links_dir(&self.config);
+        fs::create_dir_all(&dir).map_err(|source| KernelError::Folder { path: dir, source })?;
         let id = program
             .attach_with_options(
                 name,
