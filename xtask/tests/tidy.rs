@@ -226,15 +226,22 @@ fn no_file_carries_trailing_blanks_or_a_path_of_one_machine() {
 #[test]
 fn every_guarantee_that_cites_a_test_cites_one_that_exists() {
     let tests: String = sources().map(|source| source.text).collect();
-    let guarantees = fs::read_to_string(root().join("docs/guarantees.md")).unwrap_or_default();
-    let quoted = || guarantees.split('`').skip(1).step_by(2);
-    // A test is cited as a sentence in snake case; shorter words are names.
-    let cited =
-        quoted().filter(|name| name.matches('_').count() >= 3 && !name.contains(['/', '.', ' ']));
-    let missing = cited.filter(|name| !tests.contains(&format!("fn {name}(")));
-    let cases = quoted().filter(|name| name.starts_with("policies/") && !name.ends_with("..."));
-    let missing = missing.chain(cases.filter(|name| !root().join("tests").join(name).is_dir()));
-    assert_none(&missing.map(|name| format!("no test is named {name}")).collect::<Vec<_>>());
+    let mut wrong = Vec::new();
+    for page in ["guarantees", "operations", "coexistence", "security"] {
+        let text = fs::read_to_string(root().join(format!("docs/{page}.md"))).unwrap_or_default();
+        let quoted = || text.split('`').skip(1).step_by(2);
+        // A test is cited as a sentence in snake case; shorter words are names.
+        let cited = quoted()
+            .filter(|name| name.matches('_').count() >= 3 && !name.contains(['/', '.', ' ']));
+        let missing = cited.filter(|name| !tests.contains(&format!("fn {name}(")));
+        let cases = quoted().filter(|name| name.starts_with("policies/") && !name.ends_with("..."));
+        let missing = missing.chain(cases.filter(|name| !root().join("tests").join(name).is_dir()));
+        wrong.extend(missing.map(|name| format!("{page}: no test is named {name}")));
+        if !quoted().any(|name| tests.contains(&format!("fn {name}("))) {
+            wrong.push(format!("{page}: no test is cited"));
+        }
+    }
+    assert_none(&wrong);
 }
 
 #[test]
