@@ -223,3 +223,39 @@ fn a_deny_rule_about_forwarding_stays_in_force_while_auditing() {
     let denied = (Action::Drop, Reason::ExplicitDeny);
     assert_eq!(node.sees(Arrives, FOE, SERVER, tcp(1, 22, SYN)), denied);
 }
+
+#[test]
+fn a_cut_packet_falls_where_it_is_forwarded_and_not_where_it_is_for_the_host() {
+    let node = Node::new(false);
+    let cut = |to| {
+        let frame = sketch::ethernet(ip(CLIENT), ip(to), tcp(40_000, 22, SYN));
+        node.sees_frame(Arrives, &frame[..40])
+    };
+    assert_eq!(cut(SERVER), (Action::Drop, Reason::Malformed));
+    assert_eq!(cut(OWN), OPEN);
+}
+
+#[test]
+fn only_what_can_be_answered_by_datagrams_is_kept() {
+    let node = Node::new(false);
+    assert_eq!(node.sees(Arrives, CLIENT, SERVER, tcp(40_000, 22, SYN)), RULE);
+    // Nothing in force asks the sender: the answer is allowed by a rule.
+    let ends = Node::with(false, [false, true]);
+    assert_eq!(ends.sees(Arrives, CLIENT, SERVER, icmp(0)), RULE);
+    for node in [node, ends] {
+        assert!(node.0.model.flows.borrow().is_empty());
+    }
+}
+
+#[test]
+fn while_auditing_what_answers_a_packet_that_would_fall_is_no_news() {
+    let mut node = Node::new(false);
+    node.0.audit = true;
+    let would = (Action::Audit, Reason::DefaultDeny);
+    assert_eq!(node.sees(Arrives, CLIENT, SERVER, tcp(40_000, 80, SYN)), would);
+    assert_eq!(node.sees(Arrives, SERVER, CLIENT, tcp(80, 40_000, SYN_ACK)), ANSWER);
+    // What a deny rule names has no answer.
+    assert_eq!(node.sees(Arrives, SERVER, FOE, tcp(22, 40_000, SYN_ACK)), would);
+    node.0.audit = false;
+    assert_eq!(node.sees(Arrives, SERVER, CLIENT, tcp(80, 40_000, SYN_ACK)), DENIED);
+}
