@@ -510,3 +510,14 @@ fn all_is_open_from_a_host_whose_ingress_is_not_in_force() {
     host.sends(FRIEND, udp(53, 40_000), OPEN);
     assert_eq!(host.kept(Table::Own), [(53, 40_000, 17)]);
 }
+
+#[test]
+fn what_goes_elsewhere_while_nobody_asks_leaves_no_trace() {
+    let host = Host::new(false, false);
+    let frame = sketch::ethernet(ip(FRIEND), ip(POD), udp(40_000, 53));
+    assert_eq!(host.fate(Direction::Ingress, &frame, false), OPEN);
+    assert_eq!(host.writes(), 0);
+    let frame = sketch::ethernet(ip(FRIEND), ip(OWN), udp(40_000, 53));
+    assert_eq!(host.fate(Direction::Ingress, &frame, false), OPEN);
+    assert_eq!(host.writes(), 1);
+}
