@@ -306,3 +306,18 @@ pub(crate) fn quoted<P: Packet>(
     }
     Some((quoted, inner))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Known;
+
+    #[test]
+    fn an_answer_survives_its_number() {
+        for known in [Known::Nothing, Known::Flow, Known::Socket] {
+            #[expect(clippy::as_conversions, reason = "the number of a small enum")]
+            let number = known as u32;
+            assert_eq!(Known::from_number(number), known);
+        }
+        assert_eq!(Known::from_number(3), Known::Nothing);
+    }
+}

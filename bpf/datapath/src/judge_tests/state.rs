@@ -521,3 +521,19 @@ fn what_goes_elsewhere_while_nobody_asks_leaves_no_trace() {
     assert_eq!(host.fate(Direction::Ingress, &frame, false), OPEN);
     assert_eq!(host.writes(), 1);
 }
+
+#[test]
+fn an_answer_needs_a_question_of_the_other_end() {
+    let host = Host::new(true, true);
+    // Nobody has asked, though friends may.
+    host.sends(FRIEND, udp(53, 40_000), DENIED);
+    // A TCP segment that opens nothing may answer an older connection,
+    host.sends(FRIEND, tcp(22, 40_000, ACK), ADMITTED);
+    // but not one that this host has opened itself,
+    host.put(Table::Own, key(FRIEND, 22, 40_001, protocol::TCP), 7);
+    host.sends(FRIEND, tcp(22, 40_001, ACK), DENIED);
+    // whether the table knows it or the socket.
+    let mut host = Host::new(true, true);
+    host.model.sockets.insert(key(FRIEND, 22, 40_002, protocol::TCP), Opener::Host);
+    host.sends(FRIEND, tcp(22, 40_002, ACK), DENIED);
+}
