@@ -537,3 +537,15 @@ fn an_answer_needs_a_question_of_the_other_end() {
     host.model.sockets.insert(key(FRIEND, 22, 40_002, protocol::TCP), Opener::Host);
     host.sends(FRIEND, tcp(22, 40_002, ACK), DENIED);
 }
+
+#[test]
+fn a_flow_of_an_older_generation_is_kept_as_far_as_this_one_lets_it_be_sent() {
+    let host = Host::new(true, true);
+    for (peer, expected) in [(FRIEND, REPLY), (STRANGER, DENIED)] {
+        let flow = key(peer, 50_000, 80, protocol::TCP);
+        host.put(Table::Own, flow, 6);
+        host.receives(peer, tcp(80, 50_000, ACK), expected);
+        let now_of = if expected == REPLY { 7 } else { 6 };
+        assert_eq!(host.entry(Table::Own, flow).generation, now_of);
+    }
+}
