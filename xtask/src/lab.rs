@@ -16,6 +16,14 @@ use crate::{bpf, package, run, setup};
 /// The oldest release that packages are for, so the oldest systemd.
 const SUITE: &str = "bookworm";
 
+/// What the hosts of the lab consist of: an operating system and the services of
+/// a cluster.
+const SYSTEM: &str = "systemd,systemd-sysv,iproute2,openssh-server,etcd-server,chrony,\
+                      nginx-light,socat";
+
+/// None of them is started before a test wants it.
+const ASLEEP: &str = "chroot \"$1\" systemctl disable ssh etcd chrony nginx";
+
 /// Installs what is missing, then prepares and runs the tests.
 pub(crate) fn run() -> anyhow::Result<()> {
     setup::run(false)?;
@@ -44,8 +52,12 @@ pub(crate) fn tests() -> anyhow::Result<Command> {
 /// A Debian in a folder, installed once.
 fn system(folder: &Path) -> anyhow::Result<PathBuf> {
     let whole = folder.join(SUITE);
-    if whole.exists() {
+    let list = folder.join(format!("{SUITE}.list"));
+    if whole.exists() && fs::read_to_string(&list).is_ok_and(|made_of| made_of == SYSTEM) {
         return Ok(whole);
+    }
+    if whole.exists() {
+        fs::remove_dir_all(&whole).with_context(|| format!("remove {}", whole.display()))?;
     }
     // Under another name until it is whole.
     let part = folder.join(format!("{SUITE}.part"));
@@ -53,12 +65,14 @@ fn system(folder: &Path) -> anyhow::Result<PathBuf> {
         fs::remove_dir_all(&part).with_context(|| format!("remove {}", part.display()))?;
     }
     let mut install = Command::new("mmdebstrap");
-    install.args(["--variant=minbase", "--include=systemd,systemd-sysv,iproute2"]);
+    install.args(["--variant=minbase", &format!("--include={SYSTEM}")]);
+    install.arg(format!("--customize-hook={ASLEEP}"));
     install.arg("--aptopt=APT::Install-Recommends \"false\"");
     for unread in ["man", "locale", "doc"] {
         install.arg(format!("--dpkgopt=path-exclude=/usr/share/{unread}/*"));
     }
     run::shown(install.arg(SUITE).arg(&part))?;
     fs::rename(&part, &whole).with_context(|| format!("write {}", whole.display()))?;
+    fs::write(&list, SYSTEM).with_context(|| format!("write {}", list.display()))?;
     Ok(whole)
 }
