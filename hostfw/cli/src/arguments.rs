@@ -80,6 +80,8 @@ pub(crate) enum Verb {
     Rules(RulesWanted),
     /// Devices, with what the kernel has attached to them
     Links,
+    /// The state and the counters for Prometheus, in its text format
+    Metrics,
     /// Connections that this host opened, or admitted where replies need it
     Connections(ConnectionsWanted),
     /// Report what no rule allows instead of dropping it

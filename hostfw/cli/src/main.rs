@@ -72,6 +72,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         | Verb::Reload
         | Verb::Rules(_)
         | Verb::Links
+        | Verb::Metrics
         | Verb::Connections(_)
         | Verb::Audit { .. } => form.everywhere()?,
     };
@@ -80,6 +81,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         Verb::Reload => online::reload(&arguments.socket, output, &page),
         Verb::Rules(wanted) => online::rules(&arguments.socket, *wanted, output, &page),
         Verb::Links => online::links(&arguments.socket, output, &page),
+        Verb::Metrics => online::metrics(&arguments.socket, output),
         Verb::Connections(wanted) => online::connections(&arguments.socket, *wanted, output, &page),
         Verb::Audit { verb } => online::audit(&arguments.socket, *verb, output, &page),
         Verb::Policy { verb } => policy(verb, form, &page),

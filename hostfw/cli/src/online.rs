@@ -15,6 +15,7 @@ use hostfw_api::{
 use crate::{
     Outcome,
     arguments::{AuditVerb, ConnectionsWanted, Output, RulesWanted},
+    failure::Failure,
     faults::faults,
     render::{self, Page},
     transport::{get, post},
@@ -71,6 +72,22 @@ pub(crate) fn links(socket: &Path, output: Output, page: &Page) -> anyhow::Resul
     };
     let filtered = report.links.iter().all(|link| link.ingress.is_some() && link.egress.is_some());
     Ok(Outcome { text, yes: filtered && !report.links.is_empty() })
+}
+
+/// `hostfw metrics`. Whether something is wrong is one of the samples.
+pub(crate) fn metrics(socket: &Path, output: Output) -> anyhow::Result<Outcome> {
+    if output == Output::Json {
+        return Err(Failure::Usage(
+            "samples have one form; `hostfw status -o json` and `hostfw rules -o json` have the rest"
+                .to_owned(),
+        )
+        .into());
+    }
+    let status: StatusReport =
+        serde_json::from_slice(&get(socket, STATUS_PATH)?).context(STRANGE)?;
+    let rules: RulesReport = serde_json::from_slice(&get(socket, RULES_PATH)?).context(STRANGE)?;
+    let text = render::metrics::render(&status, &rules, faults(&status).len());
+    Ok(Outcome { text, yes: true })
 }
 
 /// `hostfw connections`.

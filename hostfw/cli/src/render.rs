@@ -11,6 +11,7 @@ pub(crate) mod reload;
 pub(crate) mod status;
 
 pub(crate) mod links;
+pub(crate) mod metrics;
 pub(crate) mod rules;
 
 pub(crate) mod audit;

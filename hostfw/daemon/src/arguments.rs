@@ -10,6 +10,10 @@ pub(crate) struct Arguments {
     /// The configuration file.
     #[arg(long, default_value = "/etc/hostfw/hostfw.yaml", value_name = "FILE")]
     pub(crate) config: String,
+    /// Reads the configuration, says what is wrong with it, and ends. Policies are
+    /// for `hostfw policy check`.
+    #[arg(long, conflicts_with = "cleanup")]
+    pub(crate) check: bool,
     /// Detaches every program, removes every pin, and ends: the host is open.
     #[arg(long)]
     pub(crate) cleanup: bool,

@@ -59,7 +59,11 @@ fn main() -> ExitCode {
         }
     };
     log::start(arguments.log_format);
-    let outcome = if arguments.cleanup { cleanup(&arguments) } else { run(&arguments) };
+    let outcome = match &arguments {
+        Arguments { check: true, config, .. } => configuration(config).map(drop),
+        Arguments { cleanup: true, .. } => cleanup(&arguments),
+        Arguments { .. } => run(&arguments),
+    };
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     say(&format!("hostfwd: {error:#}"));
     if !is_permission(&error) {

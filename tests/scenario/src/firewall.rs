@@ -335,6 +335,16 @@ impl<'host> Firewall<'host> {
         packets.sum()
     }
 
+    /// Has the configuration read and judged, without starting anything.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    #[track_caller]
+    pub fn check(&self) -> Answer {
+        let mut command = self.host.command(binary("hostfwd"));
+        said(command.arg("--config").arg(&self.files.config).arg("--check"))
+    }
+
     /// Runs the `hostfw` command against this daemon.
     ///
     /// # Panics

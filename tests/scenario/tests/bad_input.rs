@@ -166,6 +166,12 @@ fn a_bad_configuration_ends_the_start_with_its_place() {
     let (code, log) = refusal(&mut firewall, &[]);
     assert_eq!(code, 2, "{log}");
     assert!(log.contains("hostfw.yaml:8") && log.contains("audit"), "{log}");
+    let Answer { code, errors, .. } = firewall.check();
+    assert_eq!(code, 2, "{errors}");
+    assert!(errors.contains("hostfw.yaml:8") && errors.contains("audit"), "{errors}");
+    firewall.configure("audit: true\n");
+    let Answer { code, output, errors } = firewall.check();
+    assert_eq!((code, &*output, &*errors), (0, "", ""));
 }
 
 #[test]

@@ -105,7 +105,12 @@ fn a_syn_to_a_closed_port_is_dropped_silently_and_each_one_is_told() {
     // Source port 8080 at offset 34: a reset would carry it.
     let from_closed = |frame: &[u8]| frame.get(34..36) == Some(&8080_u16.to_be_bytes());
     assert_eq!(answers.count(SILENCE, from_closed), 0, "a drop must be silent");
-    assert_eq!(firewall.ingress_packets("default-deny") - before, 5);
+    let denied = firewall.ingress_packets("default-deny");
+    assert_eq!(denied - before, 5);
+    let metrics = firewall.hostfw(&["metrics"]).output;
+    let sample = "hostfw_packets_total{direction=\"ingress\",reason=\"default-deny\"\
+                  ,verdict=\"denied\"}";
+    assert!(metrics.contains(&format!("{sample} {denied}\n")), "{metrics}");
     wait_until("the report names the five packets", 5 * SECOND, || {
         firewall.audit().flows.iter().any(|flow| {
             flow.direction == Direction::Ingress

@@ -93,6 +93,7 @@ pub(crate) fn entries(kind: Kind, made: &Made) -> anyhow::Result<Vec<Entry>> {
 
     for (from, to, ending) in [
         ("docs/schema", "usr/share/hostfw/schema", "json"),
+        ("etc/dashboards", "usr/share/hostfw/dashboards", "json"),
         ("docs", "usr/share/doc/hostfw", "md"),
         ("docs/decisions", "usr/share/doc/hostfw/decisions", "md"),
         ("etc/demo/policies.d", "usr/share/doc/hostfw/examples/policies.d", "yaml"),
