@@ -15,6 +15,7 @@ mod demo;
 mod deny;
 mod lab;
 mod mutants;
+mod notices;
 mod package;
 mod run;
 mod sbom;

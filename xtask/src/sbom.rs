@@ -103,7 +103,7 @@ fn bill(epoch_s: u64) -> anyhow::Result<Value> {
 /// Names and versions of what is linked into the programs or writes code for
 /// them. `cargo tree` knows which features they are built with; `cargo metadata`
 /// knows those of the whole workspace, which are more.
-fn shipped() -> anyhow::Result<BTreeSet<(String, String)>> {
+pub(crate) fn shipped() -> anyhow::Result<BTreeSet<(String, String)>> {
     let mut shipped = BTreeSet::new();
     for program in PROGRAMS {
         let mut cargo = run::cargo(&["tree", "--locked", "--offline", "--package", program]);

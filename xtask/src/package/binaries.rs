@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use super::{Machine, epoch_s, folder, layout::Made};
-use crate::{run, sbom};
+use crate::{notices, run, sbom};
 
 /// How much the compiler shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,7 @@ pub(crate) fn build(machine: Machine, profile: Profile) -> anyhow::Result<Made> 
         hostfwd: built.join("hostfwd"),
         hostfw: built.join("hostfw"),
         sbom: place.join("hostfw.cdx.json"),
+        notices: place.join("notices.txt"),
         manual: place.join("manual"),
     };
     for program in [&made.hostfwd, &made.hostfw] {
@@ -57,6 +58,7 @@ pub(crate) fn build(machine: Machine, profile: Profile) -> anyhow::Result<Made> 
     }
     write_manual(&made.manual)?;
     sbom::write(&made.sbom, epoch_s()?)?;
+    notices::write(&made.notices)?;
     Ok(made)
 }
 

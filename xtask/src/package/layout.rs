@@ -23,6 +23,8 @@ pub(crate) struct Made {
     pub(crate) hostfw: PathBuf,
     /// What the programs are made of.
     pub(crate) sbom: PathBuf,
+    /// What the licences of the packages in them want to see.
+    pub(crate) notices: PathBuf,
     /// A folder of manual pages and completions.
     pub(crate) manual: PathBuf,
 }
@@ -113,6 +115,8 @@ pub(crate) fn entries(kind: Kind, made: &Made) -> anyhow::Result<Vec<Entry>> {
             entries.push(plain("packaging/deb/copyright", &doc("copyright")));
             let changes = plain("CHANGELOG.md", &doc("changelog.gz"));
             entries.push(Entry { role: Role::Compressed, ..changes });
+            let notices = file(made.notices.clone(), &doc("notices.txt.gz"), 0o644);
+            entries.push(Entry { role: Role::Compressed, ..notices });
             let overrides = "usr/share/lintian/overrides/hostfw";
             entries.push(plain("packaging/deb/lintian-overrides", overrides));
         }
@@ -124,6 +128,9 @@ pub(crate) fn entries(kind: Kind, made: &Made) -> anyhow::Result<Vec<Entry>> {
                 let licence = plain(name, &format!("usr/share/licenses/hostfw/{name}"));
                 entries.push(Entry { role: Role::Licence, ..licence });
             }
+            let to = "usr/share/licenses/hostfw/notices.txt";
+            let notices = file(made.notices.clone(), to, 0o644);
+            entries.push(Entry { role: Role::Licence, ..notices });
         }
     }
     Ok(entries)

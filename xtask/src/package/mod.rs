@@ -208,10 +208,11 @@ mod tests {
             hostfwd: folder.join("hostfwd"),
             hostfw: folder.join("hostfw"),
             sbom: folder.join("hostfw.cdx.json"),
+            notices: folder.join("notices.txt"),
             manual: folder.join("manual"),
         };
         fs::create_dir_all(&made.manual).expect("a temporary folder");
-        for file in ["hostfwd", "hostfw", "hostfw.cdx.json"] {
+        for file in ["hostfwd", "hostfw", "hostfw.cdx.json", "notices.txt"] {
             fs::write(folder.join(file), "#!/bin/sh\n").expect("a temporary file");
         }
         for file in ["hostfwd.8", "hostfw.1", "hostfw.bash", "_hostfw", "hostfw.fish"] {
