@@ -4,10 +4,13 @@
 #
 #   provision.sh NAME ROLE IP [IFACE]
 #
-# ROLE is control-plane, infra, worker or jump. SOURCE is a folder with
-# etc/demo in it; /vagrant when it is not set.
+# ROLE is control-plane, infra, worker or jump. IFACE is the device with the
+# address, or eth0 where none has it yet. SOURCE is a folder with etc/demo in it;
+# /vagrant when it is not set.
 set -eu
-name=$1 role=$2 ip=$3 iface=${4:-eth0}
+name=$1 role=$2 ip=$3
+iface=${4:-$(ip -o -4 address show to "$ip/32" | awk 'NR == 1 { print $2 }')}
+iface=${iface:-eth0}
 demo=${SOURCE:-/vagrant}/etc/demo
 overlay=10.244.0.${ip##*.}
 units=/etc/systemd/system
@@ -115,10 +118,18 @@ spec:
 EOF
 
 # The card of a container is an end of a pair, which is not filtered by itself
-# before it has an address: by then the first packets would have passed.
+# before it has an address: by then the first packets would have passed. Another
+# device with the default route is how whoever runs virtual machines reaches them.
 config=/etc/hostfw/hostfw.yaml
+route=$(ip -4 route show default | awk 'NR == 1 { for (i = 1; i < NF; i++) if ($i == "dev") print $(i + 1) }')
 touch $config
-grep -q '^devices:' $config || printf 'devices:\n  include: ["%s"]\n' "$iface" >>$config
+if ! grep -q '^devices:' $config; then
+	printf 'devices:\n  include: ["%s"]\n' "$iface" >>$config
+	case $route in
+	"" | "$iface") ;;
+	*) printf '  exclude: ["%s"]\n' "$route" >>$config ;;
+	esac
+fi
 
 systemctl daemon-reload
 # shellcheck disable=SC2086 # a list of names

@@ -17,6 +17,7 @@ mod lab;
 mod mutants;
 mod notices;
 mod package;
+mod rollout;
 mod run;
 mod sbom;
 mod setup;

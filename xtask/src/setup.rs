@@ -100,6 +100,16 @@ fn package_tools() -> Vec<Need> {
     ]
 }
 
+/// What judges and carries out what others roll out with.
+fn rollout_tools() -> Vec<Need> {
+    vec![
+        Need::program("judge of scripts", "shellcheck", &["shellcheck"]),
+        Need::program("judge of the Vagrantfile", "vagrant", &["vagrant"]),
+        Need::program("roll-out to many hosts", "ansible-playbook", &["ansible-core"]),
+        Need::program("containers without an engine", "bwrap", &["bubblewrap"]),
+    ]
+}
+
 /// What a host that is made for a test is built from and booted with.
 fn laboratory_tools() -> Vec<Need> {
     vec![
@@ -158,7 +168,7 @@ pub(crate) fn machines() -> anyhow::Result<()> {
 /// Installs what packages are built and tried out with, as far as it is missing.
 pub(crate) fn packages() -> anyhow::Result<()> {
     let system = system_of(&fs::read_to_string("/etc/os-release").unwrap_or_default());
-    install_packages(&system, [package_tools(), laboratory_tools()].concat())
+    install_packages(&system, [package_tools(), laboratory_tools(), rollout_tools()].concat())
 }
 
 /// Debian 12 and later and every Ubuntu that is still supported.

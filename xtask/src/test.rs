@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    bpf, demo, deny, lab, run, setup,
+    bpf, demo, deny, lab, rollout, run, setup,
     vm::{self, Outcome},
 };
 
@@ -30,6 +30,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
     sum.check("lints", &mut run::cargo(&lints));
     sum.dependencies();
+    for (name, mut command) in rollout::judgements() {
+        sum.check(name, &mut command);
+    }
     sum.tests("default members", &mut run::cargo(&["test", "--no-fail-fast"]))?;
     sum.tests("fuzz corpus", &mut run::cargo(&["test", "--package", "hostfw-fuzz"]))?;
     let conformance = ["run", "--package", "hostfw-conformance"];

@@ -166,7 +166,7 @@ fn bad_files_leave_the_last_good_generation_in_force_and_are_named() {
     assert_eq!(firewall.generation(), generation, "the same files give the same generation");
 }
 
-/// The three ways in which files are replaced in practice.
+/// The ways in which files are replaced in practice.
 #[test]
 fn edits_are_taken_as_editors_and_configuration_managers_make_them() {
     let lab = lab!();
@@ -214,6 +214,24 @@ fn edits_are_taken_as_editors_and_configuration_managers_make_them() {
     // A policy that is deleted is gone.
     firewall.apply(|_| fs::remove_file(&place).expect("a file of the lab"));
     assert_eq!(firewall.status().ingress, Mode::NotEnforced);
+
+    // As the kubelet mounts a ConfigMap: a link to a hidden link to a version,
+    // and the one in the middle is swapped.
+    let mounted = version("v3");
+    for (name, text) in [("..1", &other), ("..2", &one)] {
+        fs::create_dir_all(mounted.join(name)).expect("a folder of the lab");
+        fs::write(mounted.join(name).join("test.yaml"), text).expect("a file of the lab");
+    }
+    let mount = |name: &str| {
+        std::os::unix::fs::symlink(name, mounted.join("..data_tmp")).expect("a link of the lab");
+        fs::rename(mounted.join("..data_tmp"), mounted.join("..data")).expect("a link of the lab");
+    };
+    mount("..1");
+    std::os::unix::fs::symlink("..data/test.yaml", mounted.join("test.yaml")).expect("a link");
+    firewall.apply(|_| point_to("v3"));
+    assert_eq!(reaches(&peer, node_port(7), SILENCE), Reach::Silent, "mounted");
+    firewall.apply(|_| mount("..2"));
+    assert_eq!(reaches(&peer, node_port(7), SECOND), Reach::Open, "mounted anew");
 }
 
 /// L11, as far as this version goes.
