@@ -34,6 +34,7 @@ proptest! {
         let network = network(&packet, frame);
         prop_assert_eq!(network, expected);
         let Some(network) = network else { return Ok(()) };
+        prop_assert_eq!(network.offset(), frame.offset);
         let expected = upper_of(&blueprint.payload, &network, Depth::Packet);
         let upper = parse::upper(&packet, network.start(Depth::Packet));
         prop_assert_eq!(upper, expected);
@@ -55,6 +56,7 @@ proptest! {
             if let Some(inner) = inner {
                 let read = if inner.v6 { parse::v6(&packet, at) } else { parse::v4(&packet, at) };
                 prop_assert_eq!(read, Some(inner));
+                prop_assert_eq!(inner.offset(), at);
                 let start = inner.start(Depth::Quoted);
                 let expected = upper_of(quoted, &inner, Depth::Quoted);
                 prop_assert_eq!(parse::upper(&packet, start), expected);
@@ -382,6 +384,46 @@ fn key(
         (Built::Plain(_), _) => (local_port, remote_port),
     };
     FlowKey { local, remote, local_port, remote_port, protocol, zero: [0; 3] }
+}
+
+/// A protocol may have nothing to say; a length below the header's own is a lie.
+#[test]
+fn a_header_may_be_the_whole_packet_and_not_more() {
+    let mut header = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 112, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+    let network = parse::v4(&Bytes::ip(&header), 0).expect("a packet");
+    assert_eq!((network.next, network.after, network.end), (112, 20, 20));
+    header[3] = 19;
+    assert_eq!(parse::v4(&Bytes::ip(&header), 0), None);
+}
+
+/// A route of the sender's choice is found wherever the list of options has it,
+/// and nowhere else.
+#[test]
+fn a_source_route_is_looked_for_in_the_list_of_options_alone() {
+    let read = |options: &[u8], behind: &[u8], depth| {
+        let length = u8::try_from(20 + options.len() + behind.len()).expect("short");
+        let words = u8::try_from(options.len() / 4).expect("short");
+        let header = [0x45 + words, 0, 0, length, 0, 0, 0, 0, 64, 112, 0, 0];
+        let bytes = [&header, &[192, 0, 2, 1, 192, 0, 2, 2][..], options, behind].concat();
+        let packet = Bytes::ip(&bytes);
+        let network = parse::v4(&packet, 0).expect("a packet");
+        parse::upper(&packet, network.start(depth)).map(|upper| upper.protocol)
+    };
+    for (what, options, behind, is_route) in [
+        ("a loose one", &[131, 4, 4, 0][..], &[][..], true),
+        ("a strict one behind others", &[1, 7, 3, 4, 137, 3, 4, 0], &[], true),
+        ("behind forty bytes at most", &[[1; 39].as_slice(), &[131]].concat(), &[], true),
+        ("behind the end of the list", &[0, 2, 131, 4], &[], false),
+        ("behind a length that cannot be", &[7, 1, 131, 4], &[], false),
+        ("in the payload", &[1, 1, 1, 1], &[131, 4, 4, 0], false),
+        ("an option that is cut", &[1, 1, 1, 7], &[], false),
+        ("an option that leads outside", &[7, 40, 131, 4], &[131, 131], false),
+    ] {
+        let expected = if is_route { Err(Reason::SourceRoute) } else { Ok(112) };
+        assert_eq!(read(options, behind, Depth::Packet), expected, "{what}");
+        // What an error quotes has been on its way already.
+        assert_eq!(read(options, behind, Depth::Quoted), Ok(112), "{what}, quoted");
+    }
 }
 
 #[test]
