@@ -17,9 +17,9 @@ use crate::{bpf, package, run, setup};
 const SUITE: &str = "bookworm";
 
 /// What the hosts of the lab consist of: an operating system and the services of
-/// a cluster.
+/// a cluster, and what installs the other kind of packages.
 const SYSTEM: &str = "systemd,systemd-sysv,iproute2,openssh-server,etcd-server,chrony,\
-                      nginx-light,socat";
+                      nginx-light,socat,dnf,rpm";
 
 /// None of them is started before a test wants it.
 const ASLEEP: &str = "chroot \"$1\" systemctl disable ssh etcd chrony nginx";
@@ -36,14 +36,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 pub(crate) fn tests() -> anyhow::Result<Command> {
     let folder = run::root().join("target/lab");
     let packages = folder.join("packages");
-    if packages.exists() {
-        fs::remove_dir_all(&packages).with_context(|| format!("empty {}", packages.display()))?;
-    }
-    fs::create_dir_all(&packages).with_context(|| format!("create {}", packages.display()))?;
-    for file in package::for_tests()? {
-        let to = packages.join(file.file_name().context("a package is a file")?);
-        fs::rename(&file, &to).with_context(|| format!("write {}", to.display()))?;
-    }
+    package::write_repository(&packages)?;
     let mut cargo = run::cargo(&["test", "--no-fail-fast", "--package", "hostfw-lab"]);
     cargo.env("HOSTFW_LAB_ROOT", system(&folder)?).env("HOSTFW_LAB_PACKAGES", &packages);
     Ok(cargo)

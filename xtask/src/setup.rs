@@ -115,6 +115,8 @@ fn laboratory_tools() -> Vec<Need> {
     vec![
         Need::program("boot of a host in a folder", "systemd-nspawn", &["systemd-container"]),
         Need::program("install of a host into a folder", "mmdebstrap", &["mmdebstrap"]),
+        Need::program("index of .deb packages", "dpkg-scanpackages", &["dpkg-dev"]),
+        Need::program("index of .rpm packages", "createrepo_c", &["createrepo-c"]),
     ]
 }
 

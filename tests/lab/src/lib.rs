@@ -2,10 +2,12 @@
 //! systemd-nspawn boots, with systemd as its first process, in the network
 //! namespace of the host.
 //!
-//! Knows how such a host is booted, asked and switched off, and nothing about
-//! what is installed on it.
+//! Knows how such a host is booted, asked and switched off, and what it installs
+//! packages from; nothing about what is in them.
 
 #![allow(clippy::print_stderr, reason = "a failing test shows what it saw")]
+
+mod install;
 
 use std::{
     fs,
@@ -15,6 +17,8 @@ use std::{
 };
 
 use hostfw_scenario::{Host, Process, eventually};
+
+pub use crate::install::{NEWER, OLDER};
 
 /// What a boot takes at most.
 const BOOT: Duration = Duration::from_secs(60);

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hostfw_lab::Guest;
+use hostfw_lab::{Guest, OLDER};
 use hostfw_scenario::{
     Connections, Datagrams, Host, Lab, Reach, http_get, lab, ping, reaches,
     scene::{MS, SECOND, SILENCE},
@@ -125,20 +125,10 @@ fn hosts(lab: &Lab) -> (Host, Vec<Host>) {
     (switch, connected)
 }
 
-fn packages() -> Vec<String> {
-    let folder =
-        std::env::var("HOSTFW_LAB_PACKAGES").expect("`cargo xtask lab` names the packages");
-    let entries = fs::read_dir(folder).expect("the folder of the packages").flatten();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
 /// Installs the package and runs the script that also serves virtual machines.
 fn provision(guest: &Guest<'_>, host: usize) {
     let (name, role, _) = HOSTS[host];
-    guest.does(&format!("dpkg --install /packages/{}", packages()[0]));
+    guest.apt_get(&format!("install hostfw={OLDER}"));
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for folder in ["etc/demo/policies.d", "etc/demo/cluster.d", "etc/demo/edited"] {
         guest.does(&format!("mkdir -p /vagrant/{folder}"));
@@ -254,7 +244,7 @@ fn a_cluster_of_hosts_is_edited_upgraded_and_booted_under_traffic() {
     };
     let passing = passing.map(|one| (one, start(one, SECOND)));
     let falling = falling.map(|one| (one, start(one, 50 * MS)));
-    every(&format!("dpkg --install /packages/{}", packages()[1]));
+    guests.iter().for_each(|guest| drop(guest.apt_get("upgrade")));
     thread::sleep(500 * MS);
     for ((from, to, number), traffic) in passing {
         let count = traffic.stop();

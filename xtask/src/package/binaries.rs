@@ -50,6 +50,7 @@ pub(crate) fn build(machine: Machine, profile: Profile) -> anyhow::Result<Made> 
         hostfw: built.join("hostfw"),
         sbom: place.join("hostfw.cdx.json"),
         notices: place.join("notices.txt"),
+        config: run::root().join("etc/hostfw.yaml"),
         manual: place.join("manual"),
     };
     for program in [&made.hostfwd, &made.hostfw] {

@@ -25,6 +25,8 @@ pub(crate) struct Made {
     pub(crate) sbom: PathBuf,
     /// What the licences of the packages in them want to see.
     pub(crate) notices: PathBuf,
+    /// The configuration that a host begins with.
+    pub(crate) config: PathBuf,
     /// A folder of manual pages and completions.
     pub(crate) manual: PathBuf,
 }
@@ -70,7 +72,7 @@ pub(crate) fn entries(kind: Kind, made: &Made) -> anyhow::Result<Vec<Entry>> {
         folder("etc/hostfw"),
         folder("etc/hostfw/policies.d"),
         folder("etc/hostfw/cluster.d"),
-        Entry { role: Role::Config, ..plain("etc/hostfw.yaml", "etc/hostfw/hostfw.yaml") },
+        Entry { role: Role::Config, ..file(made.config.clone(), "etc/hostfw/hostfw.yaml", 0o644) },
         plain("systemd/hostfw.service", "usr/lib/systemd/system/hostfw.service"),
         plain("systemd/hostfw.sysusers.conf", "usr/lib/sysusers.d/hostfw.conf"),
         plain("systemd/hostfw.tmpfiles.conf", "usr/lib/tmpfiles.d/hostfw.conf"),

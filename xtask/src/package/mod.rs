@@ -2,11 +2,13 @@
 //! compared, then judged by lintian and rpmlint.
 //!
 //! Knows the order of the steps; what a package contains stands in `layout`,
-//! how each kind is written in `deb` and `rpm`.
+//! how each kind is written in `deb` and `rpm`, and what tests install from in
+//! `repository`.
 
 mod binaries;
 mod deb;
 mod layout;
+mod repository;
 mod rpm;
 
 use std::{
@@ -17,6 +19,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+
+pub(crate) use self::repository::write as write_repository;
 
 use self::binaries::Profile;
 use crate::{bpf, run, setup};
@@ -68,18 +72,6 @@ struct Release {
     machine: Machine,
     /// Every moment in the package: that of the commit, in seconds since 1970.
     epoch_s: u64,
-}
-
-/// Packages that tests install on a host of this machine's kind: two of one
-/// version, so that one can replace the other.
-pub(crate) fn for_tests() -> anyhow::Result<[PathBuf; 2]> {
-    let here = Machine::value_variants().iter().find(|one| one.cpu() == std::env::consts::ARCH);
-    let here = *here.context("packages are built for amd64 and arm64, and this is neither")?;
-    let made = binaries::build(here, Profile::Dev)?;
-    Ok([
-        twice(Kind::Deb, &release(here, 1)?, &made, &folder())?,
-        twice(Kind::Deb, &release(here, 2)?, &made, &folder())?,
-    ])
 }
 
 /// Builds the kernel object, the binaries and the packages, and has them judged.
@@ -209,6 +201,7 @@ mod tests {
             hostfw: folder.join("hostfw"),
             sbom: folder.join("hostfw.cdx.json"),
             notices: folder.join("notices.txt"),
+            config: run::root().join("etc/hostfw.yaml"),
             manual: folder.join("manual"),
         };
         fs::create_dir_all(&made.manual).expect("a temporary folder");

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 
 use super::{
-    MAINTAINER, Release, filled,
+    MAINTAINER, Release, epoch_s, filled,
     layout::{Entry, Role},
     moment,
 };
@@ -36,13 +36,23 @@ pub(crate) fn write(
     fs::write(&spec, filled("packaging/rpm/hostfw.spec", &values)?)
         .with_context(|| format!("write {}", spec.display()))?;
 
+    let cpu = machine.cpu();
+    pack(&spec, folder, cpu, *epoch_s)?;
+    Ok(folder.join(format!("RPMS/{cpu}/hostfw-{version}-{revision}.{cpu}.rpm")))
+}
+
+/// What a host that lives by dnf has from the start, on one that does not.
+pub(crate) fn base(folder: &Path) -> anyhow::Result<PathBuf> {
+    pack(&run::root().join("tests/lab/base.spec"), folder, "noarch", epoch_s()?)?;
+    Ok(folder.join("RPMS/noarch/base-1-1.noarch.rpm"))
+}
+
+fn pack(spec: &Path, folder: &Path, cpu: &str, epoch_s: u64) -> anyhow::Result<()> {
     let mut pack = Command::new("rpmbuild");
     pack.env("SOURCE_DATE_EPOCH", epoch_s.to_string());
-    pack.arg("-bb").arg("--quiet").args(["--target", &format!("{}-linux", machine.cpu())]);
-    pack.arg("--define").arg(format!("_topdir {}", folder.display())).arg(&spec);
-    run::shown(&mut pack)?;
-    let cpu = machine.cpu();
-    Ok(folder.join(format!("RPMS/{cpu}/hostfw-{version}-{revision}.{cpu}.rpm")))
+    pack.arg("-bb").arg("--quiet").args(["--target", &format!("{cpu}-linux")]);
+    pack.arg("--define").arg(format!("_topdir {}", folder.display())).arg(spec);
+    run::shown(&mut pack)
 }
 
 /// The entry as a spec lists it.
