@@ -4,4 +4,5 @@
 
 mod boot;
 mod deb;
+mod rpm;
 mod scene;
