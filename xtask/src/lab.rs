@@ -17,9 +17,9 @@ use crate::{bpf, package, run, setup};
 const SUITE: &str = "bookworm";
 
 /// What the hosts of the lab consist of: an operating system and the services of
-/// a cluster, and what installs the other kind of packages.
+/// a cluster, what installs the other kind of packages, and what Ansible needs.
 const SYSTEM: &str = "systemd,systemd-sysv,iproute2,openssh-server,etcd-server,chrony,\
-                      nginx-light,socat,dnf,rpm";
+                      nginx-light,socat,dnf,rpm,python3-apt";
 
 /// None of them is started before a test wants it.
 const ASLEEP: &str = "chroot \"$1\" systemctl disable ssh etcd chrony nginx";
