@@ -117,6 +117,7 @@ fn laboratory_tools() -> Vec<Need> {
         Need::program("install of a host into a folder", "mmdebstrap", &["mmdebstrap"]),
         Need::program("index of .deb packages", "dpkg-scanpackages", &["dpkg-dev"]),
         Need::program("index of .rpm packages", "createrepo_c", &["createrepo-c"]),
+        Need::program("disk from a folder", "mke2fs", &["e2fsprogs"]),
     ]
 }
 

@@ -30,12 +30,21 @@ const END: &str = "-cloud-amd64";
 /// Begins of the packages that newer kernels are spread over.
 const PARTS: [&str; 3] = ["linux-base-", "linux-binary-", "linux-modules-"];
 
-/// What the tests use and Debian builds as modules.
-const MODULES: [&str; 3] = ["veth", "sch_ingress", "cls_bpf"];
-
-/// Files of an unpacked kernel.
+/// Files of an unpacked kernel: its image, and a folder for each set of modules.
 const IMAGE: &str = "vmlinuz";
-const MODULE_FOLDER: &str = "modules";
+/// What the tests of the programs use.
+const TESTED: &str = "modules";
+/// What a whole machine finds its disk with,
+const DISK: &str = "disk";
+/// and what it loads by itself later on.
+const LATER: &str = "later";
+
+/// What is kept of all that Debian builds as modules.
+const SETS: [(&str, &[&str]); 3] = [
+    (TESTED, &["veth", "sch_ingress", "cls_bpf"]),
+    (DISK, &["virtio_pci", "virtio_blk", "ext4"]),
+    (LATER, &["virtio_net", "virtio_rng", "autofs4", "sch_ingress", "cls_bpf"]),
+];
 
 impl Kernel {
     /// The newest build of a series such as `6.12`, or of all.
@@ -49,7 +58,8 @@ impl Kernel {
         })?;
         let Package { name, version } = &package;
         let kernel = folder.join("kernels").join(format!("{name}_{version}"));
-        if !kernel.is_dir() {
+        // One that an earlier version has kept may lack a set.
+        if !SETS.iter().all(|(set, _)| kernel.join(set).is_dir()) {
             unpack(debian, &package, &kernel).with_context(|| format!("get kernel {asked}"))?;
         }
         Ok(Self { package, folder: kernel })
@@ -74,18 +84,55 @@ impl Kernel {
 
     fn archive(&self, program: &Path) -> anyhow::Result<Vec<u8>> {
         let mut archive = Archive::default();
-        for folder in ["dev", "proc", "sys", "tmp", MODULE_FOLDER] {
+        for folder in ["dev", "proc", "sys", "tmp"] {
             archive.folder(folder);
         }
         archive.device("dev/console", [5, 1]);
         archive.program("init", &fs::read(program).context("read the test program")?);
-        let modules = fs::read_dir(self.folder.join(MODULE_FOLDER)).context("list modules")?;
-        for module in modules.flatten() {
-            let name = module.file_name();
-            let path = format!("{MODULE_FOLDER}/{}", name.to_string_lossy());
-            archive.file(&path, &fs::read(module.path()).context("read a module")?);
-        }
+        self.add_modules(TESTED, &mut archive)?;
         Ok(archive.finish())
+    }
+
+    /// Writes what a whole machine is started with: the kernel, an archive that
+    /// finds the disk and hands over to it, and modules as they lie on that disk.
+    pub(crate) fn keep_for_a_disk(&self, busybox: &Path, folder: &Path) -> anyhow::Result<()> {
+        let release = self.package.name.strip_prefix("linux-image-").unwrap_or_default();
+        let modules = folder.join("root/usr/lib/modules").join(release);
+        fs::create_dir_all(&modules).context("make a folder for modules")?;
+        fs::copy(self.folder.join(IMAGE), folder.join(IMAGE)).context("copy the kernel")?;
+        for (name, bytes) in self.modules(LATER)? {
+            // The number before the name is of no use to a system with an index.
+            let name = name.split_once('-').map_or(name.as_str(), |(_, name)| name);
+            fs::write(modules.join(name), bytes).context("write a module")?;
+        }
+        let mut archive = Archive::default();
+        for place in ["dev", "proc", "sys", "disk"] {
+            archive.folder(place);
+        }
+        archive.device("dev/console", [5, 1]);
+        archive.program("busybox", &fs::read(busybox).context("read busybox")?);
+        archive.program("init", include_bytes!("init.sh"));
+        self.add_modules(DISK, &mut archive)?;
+        fs::write(folder.join("initrd"), archive.finish()).context("write the archive")
+    }
+
+    /// Packs a set of modules into the folder `modules`.
+    fn add_modules(&self, set: &str, archive: &mut Archive) -> anyhow::Result<()> {
+        archive.folder("modules");
+        for (name, bytes) in self.modules(set)? {
+            archive.file(&format!("modules/{name}"), &bytes);
+        }
+        Ok(())
+    }
+
+    /// The modules of a set, by file name.
+    fn modules(&self, set: &str) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+        let files = fs::read_dir(self.folder.join(set)).context("list modules")?.flatten();
+        let read = |entry: fs::DirEntry| {
+            let bytes = fs::read(entry.path()).context("read a module")?;
+            Ok((entry.file_name().to_string_lossy().into_owned(), bytes))
+        };
+        files.map(read).collect()
     }
 }
 
@@ -115,7 +162,7 @@ fn unpack(debian: &Debian, package: &Package, kernel: &Path) -> anyhow::Result<(
         fs::remove_dir_all(&beside).context("remove what an earlier run has left")?;
     }
     let (tree, kept) = (beside.join("tree"), beside.join("kept"));
-    fs::create_dir_all(kept.join(MODULE_FOLDER)).context("make a folder")?;
+    fs::create_dir_all(&kept).context("make a folder")?;
     let mut packages = vec![package.clone()];
     packages.extend(debian.parts(package, &PARTS)?);
     for package in &packages {
@@ -130,10 +177,16 @@ fn unpack(debian: &Debian, package: &Package, kernel: &Path) -> anyhow::Result<(
         format!("{} holds no image, and the package that does has left Debian", package.name)
     })?;
     fs::copy(image, kept.join(IMAGE)).context("keep the image")?;
-    for (number, (name, bytes)) in modules(&files)?.into_iter().enumerate() {
-        // Loaded in the order of their names.
-        let file = kept.join(MODULE_FOLDER).join(format!("{number:02}-{name}.ko"));
-        fs::write(file, bytes).context("keep a module")?;
+    for (set, wanted) in SETS {
+        fs::create_dir(kept.join(set)).context("make a folder for modules")?;
+        for (number, (name, bytes)) in modules(&files, wanted)?.into_iter().enumerate() {
+            // Loaded in the order of their names.
+            let file = kept.join(set).join(format!("{number:02}-{name}.ko"));
+            fs::write(file, bytes).context("keep a module")?;
+        }
+    }
+    if kernel.exists() {
+        fs::remove_dir_all(kernel).context("remove what an earlier version has kept")?;
     }
     fs::rename(&kept, kernel).context("keep the kernel")?;
     fs::remove_dir_all(&beside).context("remove what is not needed of the kernel")
@@ -163,7 +216,7 @@ fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 /// The modules that are wanted and those that they need, each after what it
 /// needs, without those that are built in.
-fn modules(files: &[PathBuf]) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+fn modules(files: &[PathBuf], wanted: &[&str]) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     let by_name: BTreeMap<String, &PathBuf> =
         files.iter().filter_map(|file| Some((module_name(&name(file))?, file))).collect();
     // Of some old builds only the list is gone; what is not found then is an
@@ -174,7 +227,7 @@ fn modules(files: &[PathBuf]) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     let builtin: Vec<String> =
         builtin.lines().filter_map(|line| module_name(line.rsplit('/').next()?)).collect();
     let mut loaded: Vec<(String, Vec<u8>)> = Vec::new();
-    let mut wanted: Vec<String> = MODULES.iter().rev().map(|name| (*name).to_owned()).collect();
+    let mut wanted: Vec<String> = wanted.iter().rev().map(|name| (*name).to_owned()).collect();
     while let Some(name) = wanted.last().cloned() {
         let is_done = builtin.contains(&name) || loaded.iter().any(|(known, _)| *known == name);
         if is_done {

@@ -5,6 +5,9 @@
 //! machine that does not end and a test that fails all end in an error. What is
 //! tested is not known here; it is a program of the tests, and this reads its
 //! console.
+//!
+//! The same kernels, prepared to start a disk, are what whole machines of the
+//! lab run.
 
 mod archive;
 mod console;
@@ -58,14 +61,8 @@ pub(crate) fn run(asked: &[String]) -> anyhow::Result<()> {
 
 /// Runs every kernel that was asked for, and prints what they say.
 pub(crate) fn outcomes(asked: &[&str]) -> anyhow::Result<Vec<Outcome>> {
-    if !cfg!(target_arch = "x86_64") {
-        bail!("the emulated machines run programs of this one, which must be an x86-64");
-    }
-    setup::machines()?;
-    let folder = run::root().join("target/vm");
-    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let (folder, debian) = archives()?;
     let program = build(&folder)?;
-    let debian = Debian::open(&folder.join("debian"))?;
     // Fetched one after the other: the package lists are not to be shared.
     let fetched: Vec<(&str, anyhow::Result<Kernel>)> =
         asked.iter().map(|asked| (*asked, Kernel::fetch(&debian, asked, &folder))).collect();
@@ -77,6 +74,51 @@ pub(crate) fn outcomes(asked: &[&str]) -> anyhow::Result<Vec<Outcome>> {
         }
     }
     Ok(outcomes)
+}
+
+/// Prepares kernels to start a disk, each in a folder of its name.
+pub(crate) fn for_disks(asked: &[&str], into: &Path) -> anyhow::Result<()> {
+    let (folder, debian) = archives()?;
+    let busybox = busybox(&debian, &folder)?;
+    if into.exists() {
+        fs::remove_dir_all(into).with_context(|| format!("empty {}", into.display()))?;
+    }
+    for asked in asked {
+        let kernel = Kernel::fetch(&debian, asked, &folder)?;
+        kernel.keep_for_a_disk(&busybox, &into.join(asked))?;
+    }
+    Ok(())
+}
+
+/// The folder for everything that is fetched, and the packages there are.
+fn archives() -> anyhow::Result<(PathBuf, Debian)> {
+    if !cfg!(target_arch = "x86_64") {
+        bail!("the emulated machines run programs of this one, which must be an x86-64");
+    }
+    setup::machines()?;
+    let folder = run::root().join("target/vm");
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let debian = Debian::open(&folder.join("debian"))?;
+    Ok((folder, debian))
+}
+
+/// One static program with a shell and what it takes to find a disk.
+fn busybox(debian: &Debian, folder: &Path) -> anyhow::Result<PathBuf> {
+    let program = folder.join("busybox");
+    if program.exists() {
+        return Ok(program);
+    }
+    let package = debian.named("busybox-static", "")?.pop().context("Debian has no busybox")?;
+    let beside = folder.join("unpacking-busybox");
+    fs::create_dir_all(&beside).context("make a folder")?;
+    let file = debian.download(&package, &beside)?;
+    run::shown(Command::new("dpkg-deb").arg("-x").arg(file).arg(&beside))?;
+    // Where it lies has changed from one Debian to the next.
+    let places = ["usr/bin/busybox", "bin/busybox"].map(|place| beside.join(place));
+    let unpacked = places.iter().find(|place| place.is_file());
+    fs::copy(unpacked.context("the package holds no busybox")?, &program).context("keep it")?;
+    fs::remove_dir_all(&beside).context("remove what is not needed of the package")?;
+    Ok(program)
 }
 
 /// Builds the test program. Only the last step, linking, differs from a usual
