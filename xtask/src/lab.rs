@@ -1,5 +1,6 @@
 //! Prepares what the lab needs and runs its tests: the packages, built from
-//! development binaries, and a Debian in a folder to install them on.
+//! development binaries, a Debian in a folder to install them on, and kernels
+//! that start it on a machine of its own.
 //!
 //! What is tested is known to the tests.
 
@@ -11,15 +12,19 @@ use std::{
 
 use anyhow::Context;
 
-use crate::{bpf, package, run, setup};
+use crate::{bpf, package, run, setup, vm};
 
 /// The oldest release that packages are for, so the oldest systemd.
 const SUITE: &str = "bookworm";
 
-/// What the hosts of the lab consist of: an operating system and the services of
-/// a cluster, what installs the other kind of packages, and what Ansible needs.
-const SYSTEM: &str = "systemd,systemd-sysv,iproute2,openssh-server,etcd-server,chrony,\
+/// What the hosts of the lab consist of: an operating system, with what finds
+/// its devices, the services of a cluster, what installs the other kind of
+/// packages, and what Ansible needs.
+const SYSTEM: &str = "systemd,systemd-sysv,udev,kmod,iproute2,openssh-server,etcd-server,chrony,\
                       nginx-light,socat,dnf,rpm,python3-apt";
+
+/// The kernels that whole machines run: one without tcx and one with it.
+const KERNELS: [&str; 2] = ["6.1", "6.12"];
 
 /// None of them is started before a test wants it.
 const ASLEEP: &str = "chroot \"$1\" systemctl disable ssh etcd chrony nginx";
@@ -38,7 +43,10 @@ pub(crate) fn tests() -> anyhow::Result<Command> {
     let packages = folder.join("packages");
     package::write_repository(&packages)?;
     let mut cargo = run::cargo(&["test", "--no-fail-fast", "--package", "hostfw-lab"]);
+    let kernels = folder.join("kernels");
+    vm::for_disks(&KERNELS, &kernels)?;
     cargo.env("HOSTFW_LAB_ROOT", system(&folder)?).env("HOSTFW_LAB_PACKAGES", &packages);
+    cargo.env("HOSTFW_LAB_KERNELS", &kernels);
     Ok(cargo)
 }
 
