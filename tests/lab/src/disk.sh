@@ -9,6 +9,7 @@ layers="lowerdir=$KERNEL/root:$BASE,upperdir=$FOLDER/upper,workdir=$FOLDER/work"
 mount -t overlay overlay -o "$layers" "$FOLDER/root"
 cp -r "$PACKAGES" "$FOLDER/root/packages"
 chroot "$FOLDER/root" depmod "$(ls "$KERNEL/root/usr/lib/modules")"
+# shellcheck disable=SC2086 # a list of names
 chroot "$FOLDER/root" systemctl --quiet enable $UNITS
 
 # No journal: a disk that was not left in order is not used again.
