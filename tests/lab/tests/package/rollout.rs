@@ -1,7 +1,6 @@
 //! Other ways onto a host than a package manager by hand: the Ansible role, over
 //! ssh and through the firewall that it changes, and the container of the
 //! manifest.
-#![allow(clippy::print_stdout, reason = "what a play did is worth showing")]
 
 use std::{
     fs,
@@ -11,10 +10,12 @@ use std::{
 
 use hostfw_lab::Guest;
 use hostfw_scenario::{
-    Echo, Host, Lab, Process, Reach, lab, reaches,
-    scene::{SECOND, SILENCE, node_port, open_port, pair, policy},
+    Host, Lab, Process, lab,
+    scene::{SECOND, node_port, open_port, pair, policy},
     wait_until,
 };
+
+use crate::scene::{closed, open, servers};
 
 const TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -34,14 +35,6 @@ fn package() -> PathBuf {
 fn ingress(rules: &[(u16, &str)]) -> String {
     let rules: String = rules.iter().map(|(port, protocol)| open_port(*port, protocol)).collect();
     policy("test", &format!("ingress:\n{rules}"))
-}
-
-fn closed(peer: &Host, port: u16) -> bool {
-    reaches(peer, node_port(port), SILENCE) == Reach::Silent
-}
-
-fn open(peer: &Host, port: u16) -> bool {
-    reaches(peer, node_port(port), SECOND) == Reach::Open
 }
 
 /// Where Ansible runs: the peer, with a key that the guest accepts.
@@ -112,7 +105,7 @@ impl<'host> Controller<'host> {
 fn a_play_installs_changes_and_takes_back_what_locks_it_out() {
     let lab: Lab = lab!();
     let (node, peer) = pair(&lab);
-    let _servers = (Echo::start(&node, node_port(7)), Echo::start(&node, node_port(8)));
+    let _servers = servers(&node);
     let mut guest = Guest::new(&node);
     guest.boot();
     let controller = Controller::new(&peer, &guest);
@@ -150,7 +143,7 @@ fn a_play_installs_changes_and_takes_back_what_locks_it_out() {
 
 /// The text of a file inside the ConfigMap of the manifest.
 fn configuration() -> String {
-    let manifest = include_str!("../../../packaging/kubernetes/hostfw.yaml");
+    let manifest = include_str!("../../../../packaging/kubernetes/hostfw.yaml");
     let (_, rest) = manifest.split_once("  hostfw.yaml: |\n").expect("a configuration");
     let lines = rest.lines().take_while(|line| line.starts_with("    "));
     lines.map(|line| format!("{}\n", &line[4..])).collect()
@@ -160,14 +153,14 @@ fn configuration() -> String {
 fn the_daemon_runs_in_a_container_with_nothing_but_its_programs() {
     let lab: Lab = lab!();
     let (node, peer) = pair(&lab);
-    let _servers = (Echo::start(&node, node_port(7)), Echo::start(&node, node_port(8)));
+    let _servers = servers(&node);
     let at = |name: &str| node.folder().join(name);
     let (image, unpacked) = (at("image"), at("unpacked"));
     let unpack = Command::new("dpkg-deb").arg("--extract").arg(package()).arg(&unpacked).status();
     assert!(unpack.expect("dpkg-deb runs").success());
     for folder in ["usr/bin", "etc/hostfw", "etc/hostfw-policies", "etc/hostfw-cluster"]
         .iter()
-        .chain(&["sys", "var/lib/hostfw", "run/hostfw", "proc", "dev"])
+        .chain(&["bpf", "sys", "var/lib/hostfw", "run/hostfw", "proc", "dev"])
     {
         fs::create_dir_all(image.join(folder)).expect("a folder of the lab");
     }
@@ -191,9 +184,7 @@ fn the_daemon_runs_in_a_container_with_nothing_but_its_programs() {
         ] {
             command.arg("--ro-bind").arg(at(from)).arg(format!("/{to}"));
         }
-        for (from, to) in
-            [("bpf", "sys/fs/bpf"), ("state", "var/lib/hostfw"), ("run", "run/hostfw")]
-        {
+        for (from, to) in [("bpf", "bpf"), ("state", "var/lib/hostfw"), ("run", "run/hostfw")] {
             command.arg("--bind").arg(at(from)).arg(format!("/{to}"));
         }
         command.args([
