@@ -59,9 +59,12 @@ enum Verb {
     Lab,
     /// The four-host demonstration with its table of probes.
     Demo,
-    /// Nanoseconds per packet, measured with the kernel's test runner.
+    /// What a packet costs.
     Bench {
-        /// Passed on to the benchmark.
+        /// Which benchmark.
+        #[arg(value_enum, default_value = "program")]
+        what: bench::What,
+        /// Passed on to the benchmark: for `path` the numbers of rules.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -99,7 +102,7 @@ fn main() -> ExitCode {
         Verb::Vm { kernels } => vm::run(&kernels),
         Verb::Lab => lab::run(),
         Verb::Demo => demo::run(),
-        Verb::Bench { arguments } => bench::run(&arguments),
+        Verb::Bench { what, arguments } => bench::run(what, &arguments),
         Verb::Mutants { arguments } => mutants::run(&arguments),
         Verb::Package { kinds, machines, revision } => {
             let kinds = if kinds.is_empty() { package::Kind::value_variants() } else { &kinds };

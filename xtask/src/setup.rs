@@ -72,6 +72,11 @@ fn test_tools() -> Vec<Need> {
     ]
 }
 
+/// What benchmarks compare with.
+fn benchmark_tools() -> Vec<Need> {
+    vec![Need::program("emptying of netfilter's connections", "conntrack", &["conntrack"])]
+}
+
 /// What other kernels are fetched and emulated with.
 fn machine_tools() -> Vec<Need> {
     vec![
@@ -166,6 +171,12 @@ pub(crate) fn run(with_deny: bool) -> anyhow::Result<()> {
 pub(crate) fn machines() -> anyhow::Result<()> {
     let system = system_of(&fs::read_to_string("/etc/os-release").unwrap_or_default());
     install_packages(&system, machine_tools())
+}
+
+/// Installs what benchmarks compare with, as far as it is missing.
+pub(crate) fn benchmarks() -> anyhow::Result<()> {
+    let system = system_of(&fs::read_to_string("/etc/os-release").unwrap_or_default());
+    install_packages(&system, benchmark_tools())
 }
 
 /// Installs what packages are built and tried out with, as far as it is missing.
