@@ -27,9 +27,12 @@ pub(crate) fn run(what: What, arguments: &[String]) -> anyhow::Result<()> {
             setup::benchmarks()?;
             // It starts them, and measures what is in the kernel.
             demo::build_binaries()?;
-            run::cargo(&["run", "--quiet", "--package", "hostfw-bench"])
+            run::cargo(&["run", "--quiet", "--package", "hostfw-bench", "--", "path"])
         }
     };
-    cargo.arg("--").args(arguments);
+    if matches!(what, What::Program) {
+        cargo.arg("--");
+    }
+    cargo.args(arguments);
     run::shown(&mut cargo)
 }

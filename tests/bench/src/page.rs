@@ -1,9 +1,13 @@
 //! The figures as a page: a table for each number of rules, and for each target
 //! whether it is met.
 
-use std::{fmt::Write, fs, process::Command};
+use std::{
+    fmt::{self, Write},
+    fs,
+    process::Command,
+};
 
-use crate::{Row, bed::Wall, time::median};
+use crate::{bed::Wall, path::Row, time::median};
 
 /// What it ran on.
 pub(crate) fn head() -> String {
@@ -47,17 +51,30 @@ pub(crate) fn table(n_rules: u32, rounds: usize, walls: &[Wall], rows: &[Row]) -
     }
     text.push('\n');
     for row in rows {
-        for (what, value, bound) in targets(walls, row) {
-            let verdict = if value <= bound { "met" } else { "MISSED" };
-            let name = row.name;
-            put(&mut text, &format!("- {name}: {what} {value:.2}, at most {bound}: {verdict}\n"));
+        for target in targets(walls, row) {
+            put(&mut text, &format!("{target}\n"));
         }
     }
     text
 }
 
-/// What is to be held, each with its value and its bound.
-fn targets(walls: &[Wall], row: &Row) -> Vec<(&'static str, f64, f64)> {
+/// What is to be held.
+pub(crate) struct Target {
+    pub(crate) what: String,
+    pub(crate) value: f64,
+    /// At most that much.
+    pub(crate) bound: f64,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, value, bound } = self;
+        let verdict = if value <= bound { "met" } else { "MISSED" };
+        write!(f, "- {what}: {value:.2}, at most {bound}: {verdict}")
+    }
+}
+
+fn targets(walls: &[Wall], row: &Row) -> Vec<Target> {
     let cost = |wall| row.cost(walls, wall);
     let over = |wall| cost(wall) - cost(Wall::None);
     let best = walls
@@ -66,15 +83,19 @@ fn targets(walls: &[Wall], row: &Row) -> Vec<(&'static str, f64, f64)> {
         .map(|wall| over(*wall))
         .fold(f64::INFINITY, f64::min);
     let ours = over(Wall::Hostfw);
+    let target = |what, value, bound| {
+        let what = format!("{}, {what}", row.name);
+        Target { what, value, bound }
+    };
     match row.kind {
         Kind::Established => vec![
-            ("part of the best nftables", ours / best, 0.2),
-            ("ns over an empty program", ours - over(Wall::Empty), 25.0),
+            target("part of the best nftables", ours / best, 0.2),
+            target("ns over an empty program", ours - over(Wall::Empty), 25.0),
         ],
-        Kind::New => vec![("part of the best nftables", ours / best, 0.05)],
-        Kind::Answer => vec![("part of the best nftables", ours / best, 0.33)],
+        Kind::New => vec![target("part of the best nftables", ours / best, 0.05)],
+        Kind::Answer => vec![target("part of the best nftables", ours / best, 0.33)],
         Kind::Denied => {
-            vec![("times an immediate drop", cost(Wall::Hostfw) / cost(Wall::Drop), 1.15)]
+            vec![target("times an immediate drop", cost(Wall::Hostfw) / cost(Wall::Drop), 1.15)]
         }
     }
 }

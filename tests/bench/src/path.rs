@@ -2,17 +2,6 @@
 //! the cheapest programs that there are, and beside nftables with the same
 //! rules. Everything is in network namespaces, in one process, round by round,
 //! so that what disturbs one disturbs all.
-//!
-//! Arguments are numbers of rules; the page of figures is written to the output.
-#![expect(clippy::print_stdout, reason = "the figures are what it is for")]
-
-mod bed;
-mod bpf;
-mod flows;
-mod page;
-mod rules;
-mod time;
-
 use anyhow::{Context, ensure};
 use hostfw_scenario::{Host, Lab};
 
@@ -20,7 +9,7 @@ use crate::{
     bed::{Bed, Wall},
     bpf::Cell,
     flows::{ALLOWED, DENIED, DENIED_PORT, Flows, OWN_PORT},
-    page::Kind,
+    page::{self, Kind},
     time::median,
 };
 
@@ -36,16 +25,16 @@ struct Traffic {
 }
 
 /// What a kind of packets costs behind each wall, a list of samples each.
-struct Row {
-    name: &'static str,
-    kind: Kind,
-    passes: bool,
-    samples: Vec<Vec<f64>>,
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) passes: bool,
+    pub(crate) samples: Vec<Vec<f64>>,
 }
 
 impl Row {
     /// The median behind a wall.
-    fn cost(&self, walls: &[Wall], wall: Wall) -> f64 {
+    pub(crate) fn cost(&self, walls: &[Wall], wall: Wall) -> f64 {
         let place = walls.iter().position(|one| *one == wall);
         place.and_then(|place| self.samples.get(place)).map_or(f64::NAN, |list| median(list).0)
     }
@@ -68,11 +57,13 @@ fn traffic(n_rules: u32) -> Vec<Traffic> {
     ]
 }
 
-fn main() -> anyhow::Result<()> {
-    let sizes = std::env::args().skip(1).map(|word| word.parse());
-    let sizes: Vec<u32> =
-        sizes.collect::<Result<_, _>>().context("the arguments are numbers of rules")?;
-    println!("{}", page::head());
+/// Measures with each of the numbers of rules.
+pub(crate) fn run(sizes: &[String]) -> anyhow::Result<()> {
+    let sizes: Vec<u32> = sizes
+        .iter()
+        .map(|word| word.parse())
+        .collect::<Result<_, _>>()
+        .context("the arguments are numbers of rules")?;
     for n_rules in if sizes.is_empty() { vec![10, 1_000] } else { sizes } {
         measure(n_rules)?;
     }
