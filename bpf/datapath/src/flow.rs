@@ -67,7 +67,9 @@ impl FlowKey {
             (_, protocol::ICMP | protocol::ICMPV6) => (0, 0),
             _ => (local_port, remote_port),
         };
-        Self { local, remote, local_port, remote_port, protocol: upper.protocol, zero: [0; 3] }
+        // Three single bytes of zero would be written by a call.
+        let [protocol, zero @ ..] = u32::from(upper.protocol).to_le_bytes();
+        Self { local, remote, local_port, remote_port, protocol, zero }
     }
 }
 

@@ -28,7 +28,7 @@ pub fn concerns<I: Image>(direction: Direction, judged: &Judged, image: &I) -> b
     let reason = judged.verdict.reason;
     // Where ingress is not enforced, nobody looked whom a packet is for.
     let unknown = matches!(reason, Reason::NotEnforced) && matches!(direction, Direction::Ingress);
-    (matches!(reason, Reason::Transit) || unknown) && image.word(AT_FORWARD) != HOST
+    (matches!(reason, Reason::Transit) || unknown) && image.header(AT_FORWARD) != HOST
 }
 
 /// Judges a packet that [`concerns`] names.

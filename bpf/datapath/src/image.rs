@@ -4,11 +4,12 @@
 //! of loads, whatever the number of rules.
 //!
 //! ```text
-//! header            32 words, offsets below
+//! header            64 words, offsets below; the words of this host among them
 //! peers v4          16-8-4-4 trie: address -> peer word
 //! peers v6          nibble trie with skipped common prefix: address -> peer word
 //! protocols         256 words: protocol -> port class, or where to look it up
-//! subjects          16 words each: per direction flags, rows, levels
+//! subjects          16 words for each but this host: per direction flags, rows,
+//!                   levels
 //! rows              256-way tree over the peer class -> row
 //! row               16-way tree over the port class -> verdict index
 //! verdicts          2 words each: answer and flags, deciding rule
@@ -29,6 +30,13 @@ use crate::{Address, Direction, verdict::Answer};
 pub trait Image: Sized {
     /// The word at an index; 0 when the index is outside.
     fn word(&self, at: u32) -> u32;
+
+    /// A word of the header: `at` is one of the constants of this module. The
+    /// kernel knows without looking that it is inside.
+    #[inline(always)]
+    fn header(&self, at: u32) -> u32 {
+        self.word(at)
+    }
 
     /// The peer word of an IPv6 address.
     #[inline(always)]
@@ -113,7 +121,7 @@ fn find_forward_end<I: Image>(
     address: &Address,
     passage: &Passage,
 ) -> u32 {
-    let number = image.word(AT_FORWARD);
+    let number = image.header(AT_FORWARD);
     if !in_force(image, subject(image, number, direction)) {
         return NOT_IN_FORCE;
     }
@@ -144,7 +152,7 @@ pub struct Question {
 pub const MAGIC: u32 = 0x4846_5731;
 
 /// Words in the header.
-pub const HEADER_WORDS: u32 = 32;
+pub const HEADER_WORDS: u32 = 64;
 
 /// Header: [`MAGIC`].
 pub const AT_MAGIC: u32 = 0;
@@ -162,7 +170,8 @@ pub const AT_V4: u32 = 5;
 pub const AT_V6: u32 = 6;
 /// Header: offset of the protocol table.
 pub const AT_PROTOCOLS: u32 = 7;
-/// Header: offset of the first subject. Subject 0 is this host.
+/// Header: offset of the subjects from the second on; the first is this host,
+/// whose words stand at [`AT_HOST`].
 pub const AT_SUBJECTS: u32 = 8;
 /// Header: number of subjects.
 pub const AT_N_SUBJECTS: u32 = 9;
@@ -176,6 +185,19 @@ pub const AT_N_RULES: u32 = 12;
 pub const AT_N_PEER_CLASSES: u32 = 13;
 /// Header: number of port classes.
 pub const AT_N_PORT_CLASSES: u32 = 14;
+
+/// Header: the words of subject [`HOST`], where one look finds them.
+pub const AT_HOST: u32 = 16;
+
+/// Header: IPv4 addresses that are [`LOCAL`], as far as there is room, so that
+/// most packets to this host need no walk; 0 for none.
+pub const AT_OWN_V4: u32 = 32;
+/// Header: how many there is room for.
+pub const MAX_OWN_V4: u32 = 4;
+/// Header: the same of IPv6, four words each, most significant first.
+pub const AT_OWN_V6: u32 = 36;
+/// Header: how many there is room for.
+pub const MAX_OWN_V6: u32 = 2;
 
 /// Header: number of the subject that stands for what this host forwards, or
 /// [`HOST`] where no policy is about that.
@@ -244,9 +266,36 @@ pub fn peer<I: Image>(image: &I, address: &Address) -> u32 {
     if address.is_v4() { peer_v4(image, address.low32()) } else { image.peer_v6(address) }
 }
 
+/// True for an address in the header's lists of [`LOCAL`] ones: most packets
+/// come to one of them. False says nothing.
+#[inline(always)]
+pub fn is_listed_own<I: Image>(image: &I, address: &Address) -> bool {
+    if address.is_v4() {
+        let address = address.low32();
+        address != 0
+            && (image.header(AT_OWN_V4) == address
+                || image.header(AT_OWN_V4 + 1) == address
+                || image.header(AT_OWN_V4 + 2) == address
+                || image.header(AT_OWN_V4 + 3) == address)
+    } else {
+        address.high != 0
+            && (own_v6(image, AT_OWN_V6) == *address || own_v6(image, AT_OWN_V6 + 4) == *address)
+    }
+}
+
+#[inline(always)]
+fn own_v6<I: Image>(image: &I, at: u32) -> Address {
+    Address::v6([
+        image.header(at),
+        image.header(at + 1),
+        image.header(at + 2),
+        image.header(at + 3),
+    ])
+}
+
 #[inline(always)]
 fn peer_v4<I: Image>(image: &I, address: u32) -> u32 {
-    let mut word = image.word(image.word(AT_V4).wrapping_add(address >> 16));
+    let mut word = image.word(image.header(AT_V4).wrapping_add(address >> 16));
     if word & POINTER != 0 {
         word = image.word((word & OFFSET).wrapping_add((address >> 8) & 0xff));
     }
@@ -262,7 +311,7 @@ fn peer_v4<I: Image>(image: &I, address: u32) -> u32 {
 /// Walks the IPv6 trie: one node for each place where known prefixes differ.
 #[inline(always)]
 pub fn walk_v6<I: Image>(image: &I, address: &Address) -> u32 {
-    let mut word = image.word(AT_V6);
+    let mut word = image.header(AT_V6);
     let mut depth = 0;
     while depth < V6_DEPTH {
         if word & POINTER == 0 {
@@ -311,7 +360,7 @@ pub const fn nibble(address: &Address, position: u32) -> u32 {
 /// The port class of a protocol and, where it has them, a port or an ICMP type.
 #[inline(always)]
 pub fn port_class<I: Image>(image: &I, protocol: u8, port_or_type: u16) -> u32 {
-    let word = image.word(image.word(AT_PROTOCOLS).wrapping_add(u32::from(protocol)));
+    let word = image.word(image.header(AT_PROTOCOLS).wrapping_add(u32::from(protocol)));
     let selector = u32::from(port_or_type);
     if word & PORTS != 0 {
         let page = image.word((word & OFFSET).wrapping_add(selector >> 8));
@@ -326,7 +375,12 @@ pub fn port_class<I: Image>(image: &I, protocol: u8, port_or_type: u16) -> u32 {
 /// Where a subject's words of one direction start.
 #[inline(always)]
 pub fn subject<I: Image>(image: &I, subject: u32, direction: Direction) -> u32 {
-    let base = image.word(AT_SUBJECTS).wrapping_add(subject.wrapping_mul(SUBJECT_WORDS));
+    let base = if subject == HOST {
+        AT_HOST
+    } else {
+        let before = (subject - 1).wrapping_mul(SUBJECT_WORDS);
+        image.header(AT_SUBJECTS).wrapping_add(before)
+    };
     match direction {
         Direction::Ingress => base,
         Direction::Egress => base.wrapping_add(SUBJECT_WORDS / 2),
@@ -337,7 +391,14 @@ pub fn subject<I: Image>(image: &I, subject: u32, direction: Direction) -> u32 {
 /// by [`subject`]).
 #[inline(always)]
 pub fn in_force<I: Image>(image: &I, subject: u32) -> bool {
-    image.word(subject.wrapping_add(SUBJECT_FLAGS)) & IN_FORCE != 0
+    subject_word(image, subject, SUBJECT_FLAGS) & IN_FORCE != 0
+}
+
+/// A word of a subject, whose words begin at `subject`.
+#[inline(always)]
+fn subject_word<I: Image>(image: &I, subject: u32, word: u32) -> u32 {
+    let at = subject.wrapping_add(word);
+    if at < HEADER_WORDS { image.header(at) } else { image.word(at) }
 }
 
 /// Walks from a peer class and a port to the verdict index.
@@ -345,9 +406,9 @@ pub fn in_force<I: Image>(image: &I, subject: u32) -> bool {
 pub fn walk<I: Image>(image: &I, question: Question) -> u32 {
     let subject = subject(image, question.subject, question.direction);
     let class = port_class(image, question.protocol, question.port);
-    let rows_levels = image.word(subject.wrapping_add(SUBJECT_ROWS_LEVELS));
-    let row_levels = image.word(subject.wrapping_add(SUBJECT_ROW_LEVELS));
-    let mut node = image.word(subject.wrapping_add(SUBJECT_ROWS));
+    let rows_levels = subject_word(image, subject, SUBJECT_ROWS_LEVELS);
+    let row_levels = subject_word(image, subject, SUBJECT_ROW_LEVELS);
+    let mut node = subject_word(image, subject, SUBJECT_ROWS);
     let mut level = 0;
     while level < MAX_ROWS_LEVELS {
         let shift = MAX_ROWS_LEVELS - 1 - level;
@@ -370,14 +431,14 @@ pub fn walk<I: Image>(image: &I, question: Question) -> u32 {
 /// The answer and the deciding rule (or [`NO_RULE`]) of a verdict index.
 #[inline(always)]
 pub fn verdict<I: Image>(image: &I, index: u32) -> (Answer, u32) {
-    let at = image.word(AT_VERDICTS).wrapping_add(index.wrapping_mul(VERDICT_WORDS));
+    let at = image.header(AT_VERDICTS).wrapping_add(index.wrapping_mul(VERDICT_WORDS));
     (Answer::from_word(image.word(at)), image.word(at.wrapping_add(1)))
 }
 
 /// The kind of proxy that a redirect goes to, by the compiler's numbers.
 #[inline(always)]
 pub fn proxy<I: Image>(image: &I, index: u32) -> u32 {
-    let at = image.word(AT_VERDICTS).wrapping_add(index.wrapping_mul(VERDICT_WORDS));
+    let at = image.header(AT_VERDICTS).wrapping_add(index.wrapping_mul(VERDICT_WORDS));
     (image.word(at) >> PROXY_SHIFT) & 0xff
 }
 

@@ -169,7 +169,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             let egress = image::subject(self.image, HOST, Direction::Egress);
             // What is translated and forwarded behind this answers from here.
             let is_kept =
-                upper.protocol != protocol::TCP && self.image.word(image::AT_FORWARD) != HOST;
+                upper.protocol != protocol::TCP && self.image.header(image::AT_FORWARD) != HOST;
             if is_kept || image::in_force(self.image, egress) {
                 self.admit(packet, network, upper);
             }
@@ -235,7 +235,13 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
 
     /// Asks the image about a peer word: verdict index, answer, deciding rule.
     #[inline(always)]
-    fn ask(&self, direction: Direction, peer: u32, protocol: u8, port: u16) -> (u32, Answer, u32) {
+    pub(crate) fn ask(
+        &self,
+        direction: Direction,
+        peer: u32,
+        protocol: u8,
+        port: u16,
+    ) -> (u32, Answer, u32) {
         let peer_class = peer & CLASS;
         let question = Question { subject: HOST, direction, peer_class, protocol, port };
         let index = self.image.find(question);
@@ -354,7 +360,7 @@ fn exempt_ingress(kind: Kind, network: &Network, group: bool) -> Option<Verdict>
 /// such IPv4 packets (martian sources) and lets such IPv6 ones in. A link-local
 /// address is this host's on one link and a router's on the next.
 #[inline(always)]
-fn is_forgery(network: &Network) -> bool {
+pub(crate) fn is_forgery(network: &Network) -> bool {
     network.v6 && network.source.is_forwarded_for()
 }
 

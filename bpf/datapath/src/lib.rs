@@ -25,6 +25,7 @@ pub mod icmp;
 pub mod judge;
 pub mod memory;
 pub mod parse;
+pub mod plain;
 pub mod report;
 
 #[cfg(any(test, feature = "model"))]
@@ -52,4 +53,4 @@ pub use crate::{
 /// Version of everything that kernel and user space share: image layout, map
 /// values, event record, control word. A pinned state of another version is
 /// replaced, never read.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

@@ -81,7 +81,7 @@ impl Known {
 }
 
 /// An entry is rewritten at most this often, in seconds.
-const REFRESH_S: u32 = 1;
+pub(crate) const REFRESH_S: u32 = 1;
 
 impl<I: Image, T: Tables> Case<'_, I, T> {
     /// Answers a question from the tables, see [`Tables::consult`].
@@ -279,7 +279,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
 
     #[inline(always)]
     fn generation(&self) -> u32 {
-        self.image.word(image::AT_GENERATION)
+        self.image.header(image::AT_GENERATION)
     }
 }
 

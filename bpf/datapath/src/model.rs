@@ -10,10 +10,11 @@ use std::{
 use zerocopy::FromBytes;
 
 use crate::{
-    Address, Facts, Packet, Tables,
+    Address, Direction, Facts, Image, Packet, Tables,
     flow::{FlowEntry, FlowKey, Table},
     packet::Layer,
     parse::protocol,
+    plain::{self, Plain},
     tables::Opener,
 };
 
@@ -108,6 +109,21 @@ impl Model {
     /// The questions since the last call.
     pub fn take_questions(&self) -> Vec<Question> {
         self.asked.take()
+    }
+
+    /// What the short way says of a packet, and the questions that it asked; the
+    /// model stays as it is.
+    pub fn short_way<P: Packet, I: Image>(
+        &self,
+        direction: Direction,
+        packet: &P,
+        image: &I,
+        audit: bool,
+    ) -> Option<(Plain, Vec<Question>)> {
+        let model = Self { asked: RefCell::default(), ..self.clone() };
+        let settled = plain::judge::<false, _, _, _>(direction, packet, image, &model, audit)
+            .or_else(|| plain::judge::<true, _, _, _>(direction, packet, image, &model, audit));
+        settled.map(|plain| (plain, model.take_questions()))
     }
 
     fn wrote(&self, question: Question) {

@@ -491,6 +491,60 @@ fn inside<P: Packet, H: FromBytes + Copy>(packet: &P, offset: u32, end: u32) -> 
     packet.read::<H>(offset)
 }
 
+/// Reads a packet of the most common shape: Ethernet without a tag or none at
+/// all, an IP header of one family without options and extensions, TCP or UDP in
+/// one piece. `None` says that it may be something else, not that anything is
+/// wrong.
+#[inline(always)]
+pub fn plain<const V6: bool, P: Packet>(packet: &P) -> Option<(Network, Upper)> {
+    let facts = packet.facts();
+    let ethertype = if V6 { ETHERTYPE_V6 } else { ETHERTYPE_V4 };
+    let offset = match facts.layer {
+        Layer::Ip => 0,
+        Layer::Ethernet if packet.read::<Be16>(12)?.host() == ethertype => 14,
+        Layer::Ethernet => return None,
+    };
+    let network = network(packet, offset, V6)?;
+    if facts.vlan != 0 || network.options != 0 || network.fragment & !DONT_FRAGMENT != 0 {
+        return None;
+    }
+    let protocol = network.next;
+    if !matches!(protocol, protocol::TCP | protocol::UDP) {
+        return None;
+    }
+    // A constant: what follows is then read at places that are known.
+    let offset = offset.wrapping_add(if V6 { 40 } else { 20 });
+    let (fragment, kind) = (Fragment::Whole, Kind::Ordinary);
+    let start = Start { after: offset, ..network.start(Depth::Packet) };
+    let Ports { source_port, port, tcp_flags } = ports(packet, start)?;
+    Some((network, Upper { protocol, fragment, tcp_flags, source_port, port, kind, offset }))
+}
+
+/// IPv4: this flag says nothing about where a piece belongs (RFC 791), nor does
+/// the one above it, which is reserved.
+const DONT_FRAGMENT: u16 = 0xc000;
+
+/// What TCP, UDP and SCTP headers begin with.
+struct Ports {
+    source_port: u16,
+    port: u16,
+    /// See [`Upper::tcp_flags`].
+    tcp_flags: u8,
+}
+
+/// Reads ports, and flags where TCP has them; `None` where the packet ends
+/// before.
+#[inline(always)]
+fn ports<P: Packet>(packet: &P, Start { next, after, end, depth, .. }: Start) -> Option<Ports> {
+    let [source, destination] = inside::<_, [Be16; 2]>(packet, after, end)?;
+    let tcp_flags = if next == protocol::TCP && matches!(depth, Depth::Packet) {
+        inside::<_, u8>(packet, after.wrapping_add(13), end)?
+    } else {
+        0
+    };
+    Some(Ports { source_port: source.host(), port: destination.host(), tcp_flags })
+}
+
 /// Refuses an IPv4 option that holds a route of the sender's choice (RFC 791:
 /// loose 131, strict 137). A list that contradicts itself is the kernel's to
 /// refuse.
@@ -608,18 +662,11 @@ pub fn upper<P: Packet>(packet: &P, start: Start) -> Result<Upper, Reason> {
     }
     match protocol {
         protocol::TCP | protocol::UDP | protocol::SCTP => {
-            let Some(ports) = inside::<_, [Be16; 2]>(packet, offset, start.end) else {
+            let start = Start { next: protocol, after: offset, ..start };
+            let Some(Ports { source_port, port, tcp_flags }) = ports(packet, start) else {
                 return Err(Reason::Malformed);
             };
-            upper.source_port = ports[0].host();
-            upper.port = ports[1].host();
-            if protocol == protocol::TCP && matches!(start.depth, Depth::Packet) {
-                let Some(flags) = inside::<_, u8>(packet, offset.wrapping_add(13), start.end)
-                else {
-                    return Err(Reason::Malformed);
-                };
-                upper.tcp_flags = flags;
-            }
+            upper = Upper { source_port, port, tcp_flags, ..upper };
         }
         protocol::ICMP | protocol::ICMPV6 => {
             let Some(head) = inside::<_, [Be16; 4]>(packet, offset, start.end) else {

@@ -90,6 +90,27 @@ pub const fn is_news(bucket: u64, tag: u64, report: Report, now_s: u32) -> bool 
     !same || past_s >= quiet_s
 }
 
+/// Packets of a kind that may look at the gate in one tick of each CPU, a few
+/// milliseconds. What is busier than that is known: a flow that is missed now
+/// has more packets to come, and a look costs as much as the judgement.
+pub const LOOKS_PER_TICK: u32 = 256;
+
+/// One more look at the gate. `looks`: upper half the tick, then 16 bits of looks
+/// by [`Report`]. Returns the new word, never 0, or 0 when there were enough.
+#[inline(always)]
+pub const fn look(looks: u64, report: Report, ticks: u64) -> u64 {
+    let shift = match report {
+        Report::Nothing => return 0,
+        Report::First => 0,
+        Report::Denied => 16,
+    };
+    let this = ticks << 32;
+    let looks = if looks >> 32 == this >> 32 { looks } else { this };
+    #[expect(clippy::as_conversions, reason = "widening")]
+    let enough = LOOKS_PER_TICK as u64;
+    if (looks >> shift) & 0xffff >= enough { 0 } else { looks + (1 << shift) }
+}
+
 /// The word of a bucket after a report.
 #[inline(always)]
 pub const fn bucket(tag: u64, now_s: u32) -> u64 {

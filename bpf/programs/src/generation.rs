@@ -9,7 +9,10 @@ use hostfw_datapath::{
     verdict::Answer,
 };
 
-use crate::maps::{IMAGES, Words};
+use crate::{
+    maps::{self, IMAGES, Words},
+    skb::opaque,
+};
 
 /// One generation in the kernel's memory.
 #[derive(Clone, Copy)]
@@ -28,12 +31,23 @@ impl Generation {
 
 impl Image for Generation {
     #[inline(always)]
-    fn word(&self, at: u32) -> u32 {
+    fn header(&self, at: u32) -> u32 {
         // SAFETY: the pointer came from the outer map in this program run.
-        match unsafe { self.words.as_ref() }.get(at >> 1) {
-            Some(pair) => pair[(at & 1) as usize],
+        match unsafe { self.words.as_ref() }.get_ptr(0) {
+            // SAFETY: every element has room for a header, and callers name its words.
+            Some(window) => unsafe { *window.cast::<u32>().add(at as usize) },
             None => 0,
         }
+    }
+
+    #[inline(always)]
+    fn word(&self, at: u32) -> u32 {
+        let bits = maps::window_bits();
+        // SAFETY: the pointer came from the outer map in this program run.
+        let Some(window) = unsafe { self.words.as_ref() }.get_ptr(at >> bits) else { return 0 };
+        let inside = at & ((1 << bits) - 1);
+        // SAFETY: an element has that many words.
+        unsafe { *window.cast::<u32>().add(inside as usize) }
     }
 
     #[inline(always)]
@@ -56,6 +70,72 @@ impl Image for Generation {
             | u64::from(self.slot & 0xff) << 32
             | u64::from(sender.is_some()) << 40;
         hostfw_find_forward(about, high, low, destination.high, destination.low)
+    }
+
+    #[inline(always)]
+    fn answer(&self, direction: Direction, address: &Address, protocol: u8, port: u16) -> Answer {
+        let what = what(direction, protocol, port);
+        Answer::from_word(hostfw_answer(self.slot, what, address.high, address.low))
+    }
+}
+
+/// The same with its walks in place, for a function that does nothing else: one
+/// frame on the stack instead of three.
+struct InPlace(Generation);
+
+impl Image for InPlace {
+    #[inline(always)]
+    fn header(&self, at: u32) -> u32 {
+        self.0.header(at)
+    }
+
+    #[inline(always)]
+    fn word(&self, at: u32) -> u32 {
+        self.0.word(at)
+    }
+}
+
+/// The same where the whole image is one element: a word is one load.
+#[derive(Clone, Copy)]
+pub(crate) struct Flat {
+    start: NonNull<u32>,
+    words: u64,
+    slot: u32,
+}
+
+impl Flat {
+    /// The image in a slot; `None` where images are kept in windows.
+    #[inline(always)]
+    pub(crate) fn of(slot: u32) -> Option<Self> {
+        if maps::windows() != 1 {
+            return None;
+        }
+        let start = NonNull::from(IMAGES.get(slot)?.get(0)?).cast();
+        Some(Self { start, words: 1 << maps::window_bits(), slot })
+    }
+}
+
+impl Image for Flat {
+    #[inline(always)]
+    fn header(&self, at: u32) -> u32 {
+        // SAFETY: every element has room for a header, and callers name its words.
+        unsafe { *self.start.as_ptr().add(at as usize) }
+    }
+
+    #[inline(always)]
+    fn word(&self, at: u32) -> u32 {
+        // One register for the check and for the load, see `Skb::read`.
+        let at = opaque(u64::from(at));
+        if at >= self.words {
+            return 0;
+        }
+        // SAFETY: the element has that many words.
+        unsafe { *self.start.as_ptr().add(at as usize) }
+    }
+
+    #[inline(always)]
+    fn peer_v6(&self, address: &Address) -> u32 {
+        hostfw_peer_v6(self.slot, address.high, address.low)
     }
 
     #[inline(always)]
@@ -127,5 +207,5 @@ extern "C" fn hostfw_answer(slot: u32, what: u32, high: u64, low: u64) -> u32 {
     let Some(generation) = Generation::of(slot) else { return 0 };
     let (protocol, port) = ((what >> 16) as u8, what as u16);
     let address = Address { high, low };
-    image::answer(&generation, direction(what), &address, protocol, port) as u32
+    image::answer(&InPlace(generation), direction(what), &address, protocol, port) as u32
 }

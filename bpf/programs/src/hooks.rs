@@ -11,10 +11,11 @@ use hostfw_datapath::{
     forward,
     judge::{self, Judged},
     packet::{Layer, MAX_OFFSET},
+    plain,
 };
 
 use crate::{
-    generation::Generation,
+    generation::{Flat, Generation},
     host::Host,
     maps::{self, CONTROL, REHEARSE},
     outcome,
@@ -45,6 +46,11 @@ pub(crate) const FORWARDED: Fate = 2;
 pub(crate) const REPORT: Fate = 4;
 /// The node audits.
 const AUDIT: Fate = 8;
+/// `ETH_P_IPV6` in network byte order, as the kernel keeps it.
+const PROTOCOL_V6: u32 = 0x86dd_u16.to_be() as u32;
+
+/// Nobody has judged it yet.
+const UNSETTLED: Fate = u32::MAX;
 /// See [`Fate`].
 const SLOT_SHIFT: u32 = 8;
 
@@ -59,11 +65,18 @@ pub(crate) const fn slot_of(fate: Fate) -> u32 {
 /// told. All are global functions: the verifier reads each by itself, and the
 /// stack of one is free again for the next.
 macro_rules! program {
-    ($name:ident, $own:ident, $forwarded:ident, $told:ident, $direction:ident, $layer:ident) => {
+    ($name:ident, $plain:ident, $plain_v6:ident, $own:ident, $forwarded:ident, $told:ident, $direction:ident, $layer:ident) => {
         #[classifier]
         pub(crate) fn $name(context: TcContext) -> i32 {
             let raw = context.skb.skb;
-            let mut fate = $own(raw);
+            // SAFETY: the kernel hands every program run one valid context.
+            let mut fate = match unsafe { (*raw).protocol } {
+                PROTOCOL_V6 => $plain_v6(raw),
+                _ => $plain(raw),
+            };
+            if fate == UNSETTLED {
+                fate = $own(raw);
+            }
             if fate & FORWARDED != 0 {
                 fate = $forwarded(raw, fate);
             }
@@ -71,6 +84,20 @@ macro_rules! program {
                 $told(raw, fate);
             }
             if fate & DROPPED == 0 { NEXT } else { DROP }
+        }
+
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $plain(raw: *mut __sk_buff) -> Fate {
+            let skb = Skb::new(raw, Layer::$layer, Direction::$direction);
+            plain::<false>(skb, Direction::$direction)
+        }
+
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        extern "C" fn $plain_v6(raw: *mut __sk_buff) -> Fate {
+            let skb = Skb::new(raw, Layer::$layer, Direction::$direction);
+            plain::<true>(skb, Direction::$direction)
         }
 
         #[inline(never)]
@@ -97,6 +124,8 @@ macro_rules! program {
 
 program!(
     hostfw_in_eth,
+    hostfw_plain_v4_in_eth,
+    hostfw_plain_v6_in_eth,
     hostfw_own_in_eth,
     hostfw_through_in_eth,
     hostfw_tell_in_eth,
@@ -105,19 +134,53 @@ program!(
 );
 program!(
     hostfw_out_eth,
+    hostfw_plain_v4_out_eth,
+    hostfw_plain_v6_out_eth,
     hostfw_own_out_eth,
     hostfw_through_out_eth,
     hostfw_tell_out_eth,
     Egress,
     Ethernet
 );
-program!(hostfw_in_ip, hostfw_own_in_ip, hostfw_through_in_ip, hostfw_tell_in_ip, Ingress, Ip);
-program!(hostfw_out_ip, hostfw_own_out_ip, hostfw_through_out_ip, hostfw_tell_out_ip, Egress, Ip);
+program!(
+    hostfw_in_ip,
+    hostfw_plain_v4_in_ip,
+    hostfw_plain_v6_in_ip,
+    hostfw_own_in_ip,
+    hostfw_through_in_ip,
+    hostfw_tell_in_ip,
+    Ingress,
+    Ip
+);
+program!(
+    hostfw_out_ip,
+    hostfw_plain_v4_out_ip,
+    hostfw_plain_v6_out_ip,
+    hostfw_own_out_ip,
+    hostfw_through_out_ip,
+    hostfw_tell_out_ip,
+    Egress,
+    Ip
+);
 
 /// Returns at once: what a benchmark subtracts. Never attached.
 #[classifier]
 pub(crate) fn hostfw_floor(_: TcContext) -> i32 {
     NEXT
+}
+
+/// Judges a packet if it is a plain one.
+#[inline(always)]
+fn plain<const V6: bool>(skb: Skb, direction: Direction) -> Fate {
+    let Some(applied) = plainly_in_force(&skb) else { return UNSETTLED };
+    let Some(image) = Flat::of(applied.slot) else { return UNSETTLED };
+    let host = Host { skb, slot: applied.slot };
+    match plain::judge::<V6, _, _, _>(direction, &skb, &image, &host, applied.audit) {
+        Some(plain) => {
+            applied.slot << SLOT_SHIFT | outcome::of_plain(direction, applied.slot, &plain, &host)
+        }
+        None => UNSETTLED,
+    }
 }
 
 /// Judges a packet as this host's own.
@@ -188,6 +251,20 @@ fn may_be_whole(skb: &Skb, judged: &Judged, readable: u32) -> bool {
     matches!(judged.verdict.reason, Reason::Malformed)
         && readable != ALL_BYTES
         && skb.linear() < skb.length()
+}
+
+/// What applies without a deadline.
+#[inline(always)]
+fn plainly_in_force(skb: &Skb) -> Option<InForce> {
+    if maps::mode() & REHEARSE != 0 {
+        return in_force(skb).map(|(applied, _)| applied);
+    }
+    // SAFETY: a live cell of the map; the daemon replaces it with one store.
+    let word = ControlWord(unsafe { core::ptr::read_volatile(CONTROL.get_ptr(0)?) });
+    if !word.is_loaded() || word.is_learning() || word.has_deadline() {
+        return None;
+    }
+    Some(word.in_force(0))
 }
 
 /// What applies, and whether it is only learned by.

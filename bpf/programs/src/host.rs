@@ -2,7 +2,7 @@
 //! ports, sockets and routes of the kernel.
 
 use aya_ebpf::{
-    bindings::{__sk_buff, bpf_fib_lookup as FibQuestion, bpf_sock_tuple as Tuple},
+    bindings::{__sk_buff, bpf_fib_lookup as FibQuestion, bpf_sock as Socket},
     helpers::{bpf_fib_lookup, bpf_jiffies64, bpf_sk_release, bpf_skc_lookup_tcp},
 };
 use hostfw_datapath::{
@@ -18,7 +18,7 @@ use hostfw_datapath::{
 use crate::{
     generation::Generation,
     maps::{self, ADMITTED, MADE, OPENED, OWN, REHEARSE},
-    skb::Skb,
+    skb::{Skb, opaque},
 };
 
 /// The host around one packet, judged by the image in a slot.
@@ -51,28 +51,31 @@ const NOT_FORWARDED: i64 = 4;
 const FORWARDING_OFF: i64 = 5;
 
 impl Host {
+    /// The socket of a tuple, or null.
+    #[inline(always)]
+    unsafe fn find_socket<const WORDS: usize>(&self, tuple: &[u32; WORDS]) -> *mut Socket {
+        let length = size_of_val(tuple) as u32;
+        let tuple = tuple.as_ptr().cast_mut().cast();
+        // SAFETY: context and tuple are valid.
+        unsafe { bpf_skc_lookup_tcp(self.skb.raw.cast(), tuple, length, CURRENT_NETNS, 0) }
+    }
+
     /// State of the socket that a TCP packet from `remote` would reach.
     #[inline(always)]
     fn socket_state(&self, key: &FlowKey, remote: &Address, remote_port: u16) -> u32 {
-        // SAFETY: an all-zero tuple is valid.
-        let mut tuple: Tuple = unsafe { core::mem::zeroed() };
-        let length = if key.local.is_v4() {
-            tuple.__bindgen_anon_1.ipv4.saddr = remote.low32().to_be();
-            tuple.__bindgen_anon_1.ipv4.daddr = key.local.low32().to_be();
-            tuple.__bindgen_anon_1.ipv4.sport = remote_port.to_be();
-            tuple.__bindgen_anon_1.ipv4.dport = key.local_port.to_be();
-            12
-        } else {
-            tuple.__bindgen_anon_1.ipv6.saddr = network_words(remote);
-            tuple.__bindgen_anon_1.ipv6.daddr = network_words(&key.local);
-            tuple.__bindgen_anon_1.ipv6.sport = remote_port.to_be();
-            tuple.__bindgen_anon_1.ipv6.dport = key.local_port.to_be();
-            36
-        };
+        // As `struct bpf_sock_tuple` has them: addresses, then ports, all in
+        // network order. Every word is written, so nothing is cleared by a call.
+        let ports = u32::from(remote_port.to_be()) | u32::from(key.local_port.to_be()) << 16;
         // SAFETY: context and tuple are valid; the reference is released below.
         unsafe {
-            let socket =
-                bpf_skc_lookup_tcp(self.skb.raw.cast(), &raw mut tuple, length, CURRENT_NETNS, 0);
+            let socket = if key.local.is_v4() {
+                let tuple = [remote.low32().to_be(), key.local.low32().to_be(), ports];
+                self.find_socket(&tuple)
+            } else {
+                let [a, b, c, d] = network_words(remote);
+                let [e, f, g, h] = network_words(&key.local);
+                self.find_socket(&[a, b, c, d, e, f, g, h, ports])
+            };
             if socket.is_null() {
                 return NONE;
             }
@@ -94,7 +97,11 @@ fn opener(host: &Host, key: &FlowKey) -> u32 {
         _ => {
             // Established, or closing. Whoever did not open it listens.
             let v4 = key.local.is_v4();
-            let anyone = if v4 { Address::v4(0) } else { Address { high: 0, low: 0 } };
+            // Zeros that the compiler knows would be written by a call,
+            // which needs a frame of its own.
+            let zero = opaque(0);
+            let anyone =
+                if v4 { Address::v4(zero as u32) } else { Address { high: zero, low: zero } };
             match host.socket_state(key, &anyone, 0) {
                 LISTEN => Opener::Peer as u32,
                 _ => Opener::Host as u32,
@@ -172,15 +179,21 @@ impl Tables for Host {
         if is_rehearsal() {
             return;
         }
-        // Before the table grows, so that the count is never behind. Only an
-        // entry that begins can be new.
-        let is_new = entry.first_s == entry.last_s
-            && match table {
-                Table::Own => OWN.get_ptr(key),
-                Table::Admitted => ADMITTED.get_ptr(key),
-            }
-            .is_none();
-        if is_new && let Some(made) = MADE.get_ptr_mut(table as u32) {
+        // Written in place: the kernel would exchange the whole entry, and take
+        // the lock of the table for it.
+        let known = match table {
+            Table::Own => OWN.get_ptr_mut(key),
+            Table::Admitted => ADMITTED.get_ptr_mut(key),
+        };
+        if let Some(known) = known {
+            // SAFETY: a pointer into the map, valid for this program run. Two
+            // processors that write at once write what differs in a second at
+            // most, and both have judged by the same generation or its successor.
+            unsafe { *known = entry };
+            return;
+        }
+        // Before the table grows, so that the count is never behind.
+        if let Some(made) = MADE.get_ptr_mut(table as u32) {
             // SAFETY: this CPU's own slot of the map.
             unsafe { *made += 1 };
         }

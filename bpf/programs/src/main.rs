@@ -1,7 +1,7 @@
 //! The programs on the hooks: they find the generation in force, let the data
 //! path judge, count, report, and turn the verdict into a return code. They
 //! hold no policy and decide nothing.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod generation;

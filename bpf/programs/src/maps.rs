@@ -14,10 +14,11 @@ use hostfw_datapath::{
 
 const MMAPABLE: usize = 1 << 10;
 
-/// Two words of an image. The length of the inner map is the daemon's choice:
-/// it creates the outer map with a template of the size it needs, and the
-/// verifier takes the length from there. This one is the smallest.
-pub(crate) type Words = Array<[u32; 2], 131_072, MMAPABLE>;
+/// Words of an image, all in one element, or in windows of equal size where
+/// the kernel makes no element that large. Both sizes are the daemon's choice:
+/// it creates the outer map with a template, and the verifier takes the sizes
+/// from there.
+pub(crate) type Words = Array<[u32; 2], 1, MMAPABLE>;
 
 /// The images, one a slot.
 #[btf_map(name = "IMAGES")]
@@ -57,8 +58,8 @@ pub(crate) static RULE_HITS: PerCpuArray<Count, { SLOTS as usize * 1024 }> = Per
 #[btf_map(name = "EVENTS")]
 pub(crate) static EVENTS: RingBuf<Record, 1_048_576> = RingBuf::new();
 
-/// Buckets of the event gate, then the budgets of first and of denied packets,
-/// then the number of reports that a spent budget or a full ring has cost.
+/// Buckets of the event gate, then the looks of this tick, the budgets of first
+/// and of denied packets, then the number of reports that a spent budget or a full ring has cost.
 #[btf_map(name = "GATES")]
 pub(crate) static GATES: PerCpuArray<u64, { GATE_BUCKETS as usize + 4 }> = PerCpuArray::new();
 
@@ -69,6 +70,14 @@ static TICKS_PER_S: u32 = 250;
 /// Rules for which each slot has a counter.
 #[unsafe(no_mangle)]
 static RULES: u32 = 1024;
+
+/// Binary logarithm of the words in one element of an image.
+#[unsafe(no_mangle)]
+static WINDOW_BITS: u32 = 1;
+
+/// Elements of an image.
+#[unsafe(no_mangle)]
+static WINDOWS: u32 = 1;
 
 /// Reports a second on each CPU, for first and for denied packets alike.
 #[unsafe(no_mangle)]
@@ -97,4 +106,6 @@ macro_rules! setting {
 setting!(ticks_per_s, TICKS_PER_S);
 setting!(rules, RULES);
 setting!(reports_per_s, REPORTS_PER_S);
+setting!(window_bits, WINDOW_BITS);
+setting!(windows, WINDOWS);
 setting!(mode, MODE);

@@ -2,9 +2,10 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use hostfw_datapath::{
-    Action, Direction, Image, Reason, Tables,
+    Action, Direction, Image, Reason, Tables, Verdict,
     image::AT_GENERATION,
     judge::Judged,
+    plain::Plain,
     report::{self, Count, GATE_BUCKETS, Record, Seen},
     verdict::{REASON_SLOTS, Report},
 };
@@ -18,6 +19,7 @@ use crate::{
 };
 
 /// Words of [`GATES`] behind the buckets.
+const LOOKS: u32 = GATE_BUCKETS;
 const BUDGETS: u32 = GATE_BUCKETS;
 const LOST: u32 = GATE_BUCKETS + 3;
 
@@ -29,49 +31,102 @@ const NO_WAKEUP: u64 = 1;
 #[inline(always)]
 pub(crate) fn of(direction: Direction, slot: u32, judged: &Judged, host: &Host) -> Fate {
     let Judged { verdict, tag } = judged;
+    let tag_words = [(*tag >> 32) as u32, *tag as u32];
+    show(verdict, tag_words, &host.skb);
+    // Through the control block and back: so the verifier forgets which of the
+    // many verdicts it was, and walks the rest once.
+    let [numbers, rule, _, tag_high, tag_low] = host.skb.shown();
+    let (fate, report) = counted(direction, slot, numbers, rule, host);
+    let tag = u64::from(tag_high) << 32 | u64::from(tag_low);
+    if may_look(report) && is_news(report, tag, host.now_s()) { fate | REPORT } else { fate }
+}
+
+/// The same of a plain packet: its flow is looked at only when there is a report.
+#[inline(always)]
+pub(crate) fn of_plain(direction: Direction, slot: u32, plain: &Plain, host: &Host) -> Fate {
+    let verdict = &plain.verdict;
+    let [numbers, rule, ..] = show(verdict, [0, 0], &host.skb);
+    let (fate, report) = counted(direction, slot, numbers, rule, host);
+    if may_look(report) && is_news(report, report::tag(&plain.flow(), verdict), host.now_s()) {
+        fate | REPORT
+    } else {
+        fate
+    }
+}
+
+/// Leaves a verdict in the packet's control block.
+#[inline(always)]
+fn show(verdict: &Verdict, tag: [u32; 2], skb: &Skb) -> [u32; 5] {
     let numbers = (verdict.report as u32) << 24
         | (verdict.action as u32) << 16
         | (verdict.reason as u32) << 8;
-    // Through the control block and back: so the verifier forgets which of the
-    // many verdicts it was, and walks the rest once.
-    host.skb.show([numbers, verdict.rule, verdict.verdict, (*tag >> 32) as u32, *tag as u32]);
-    let [numbers, rule, _, tag_high, tag_low] = host.skb.shown();
+    let words = [numbers, verdict.rule, verdict.verdict, tag[0], tag[1]];
+    skb.show(words);
+    words
+}
+
+/// Counts a verdict; a rehearsal counts nothing and tells nobody.
+#[inline(always)]
+fn counted(
+    direction: Direction,
+    slot: u32,
+    numbers: u32,
+    rule: u32,
+    host: &Host,
+) -> (Fate, Report) {
     let (action, reason) = ((numbers >> 16) & 0xff, (numbers >> 8) & 0xff);
     let fate = if action == Action::Drop as u32 { DROPPED } else { 0 };
     if maps::mode() & REHEARSE != 0 {
-        return fate;
+        return (fate, Report::Nothing);
     }
-    let length = host.skb.length();
-    add(REASONS.get_ptr_mut(direction as u32 * REASON_SLOTS + reason), length);
+    let (length, now) = (host.skb.length(), ticks());
+    add(REASONS.get_ptr_mut(direction as u32 * REASON_SLOTS + reason), length, now);
     let rules = maps::rules();
     if rule < rules {
-        add(RULE_HITS.get_ptr_mut(slot * rules + rule), length);
+        add(RULE_HITS.get_ptr_mut(slot * rules + rule), length, now);
     }
     let report = match numbers >> 24 {
         1 => Report::First,
         2 => Report::Denied,
-        _ => return fate,
+        _ => Report::Nothing,
     };
-    let tag = u64::from(tag_high) << 32 | u64::from(tag_low);
-    if is_news(report, tag, host.now_s()) { fate | REPORT } else { fate }
+    (fate, report)
 }
 
 /// Counts a packet by its reason.
 #[inline(always)]
 pub(crate) fn count(direction: Direction, reason: Reason, bytes: u32) {
-    add(REASONS.get_ptr_mut(direction as u32 * REASON_SLOTS + reason as u32), bytes);
+    let count = REASONS.get_ptr_mut(direction as u32 * REASON_SLOTS + reason as u32);
+    add(count, bytes, ticks());
 }
 
 #[inline(always)]
-fn add(count: Option<*mut Count>, bytes: u32) {
+fn add(count: Option<*mut Count>, bytes: u32, now: u64) {
     if let Some(count) = count {
         // SAFETY: this CPU's own slot of the map.
         unsafe {
             (*count).packets += 1;
             (*count).bytes += u64::from(bytes);
-            (*count).last_ticks = ticks();
+            (*count).last_ticks = now;
         }
     }
+}
+
+/// True when there is something to report, and this tick has not seen many of
+/// the kind: under load, a look at the gate is taken for some packets only.
+#[inline(always)]
+fn may_look(report: Report) -> bool {
+    if matches!(report, Report::Nothing) {
+        return false;
+    }
+    let Some(looks) = GATES.get_ptr_mut(LOOKS) else { return false };
+    // SAFETY (here and below): this CPU's own slot of the map.
+    let after = report::look(unsafe { *looks }, report, ticks());
+    if after == 0 {
+        return false;
+    }
+    unsafe { *looks = after };
+    true
 }
 
 /// Passes the gate when the flow is not in its quiet time and the second has
@@ -111,7 +166,7 @@ fn lost() {
 pub(crate) fn tell(skb: &Skb, direction: Direction, fate: Fate) -> u32 {
     let [numbers, rule, verdict, ..] = skb.shown();
     let forwarded = fate & FORWARDED != 0;
-    let generation = Generation::of(slot_of(fate)).map_or(0, |image| image.word(AT_GENERATION));
+    let generation = Generation::of(slot_of(fate)).map_or(0, |image| image.header(AT_GENERATION));
     let seen = Seen::of(skb, matches!(direction, Direction::Egress) && !forwarded);
     // SAFETY: the helper takes nothing and touches nothing.
     let time_ns = unsafe { bpf_ktime_get_ns() };

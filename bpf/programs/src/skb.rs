@@ -80,6 +80,17 @@ impl Skb {
     }
 }
 
+/// Gives a number back, and keeps the compiler from knowing that it does.
+#[inline(always)]
+pub(crate) fn opaque(mut number: u64) -> u64 {
+    // SAFETY: a register is copied to itself.
+    // JUSTIFICATION: `core::hint::black_box` would go through the stack, and an
+    // empty piece of assembly would leave a line number without an instruction,
+    // which the kernel refuses.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack)) };
+    number
+}
+
 /// `PACKET_OTHERHOST`, include/uapi/linux/if_packet.h.
 const PACKET_OTHERHOST: u32 = 3;
 
@@ -105,7 +116,7 @@ impl Packet for Skb {
         let end = context.data_end as usize;
         // One register for the check and for the load: without the barrier the
         // compiler splits them, and kernels before 7.x refuse the program.
-        let at = core::hint::black_box(context.data as usize + (offset as usize & OFFSET_MASK));
+        let at = opaque((context.data as usize + (offset as usize & OFFSET_MASK)) as u64) as usize;
         if at + size_of::<H>() > end {
             return None;
         }

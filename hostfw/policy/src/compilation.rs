@@ -4,12 +4,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter::repeat,
     net::IpAddr,
 };
 
 use hostfw_datapath::{
-    ABI_VERSION,
-    image::{self, IN_FORCE, MAGIC},
+    ABI_VERSION, Address,
+    image::{self, AT_OWN_V4, AT_OWN_V6, IN_FORCE, LOCAL, MAGIC, MAX_OWN_V4, MAX_OWN_V6},
 };
 
 use crate::{
@@ -58,6 +59,8 @@ pub(crate) struct Compilation {
     pub(crate) profiles: Vec<Written>,
     /// The profile of every subject, in their order.
     pub(crate) subjects: Vec<usize>,
+    /// The addresses on this host's devices.
+    own: Vec<Address>,
 }
 
 /// What stands in the image for those with one profile.
@@ -138,6 +141,11 @@ impl Compilation {
             finder: selected.finder,
             profiles: Vec::with_capacity(uses.len()),
             subjects: selected.subjects.iter().map(|(_, profile)| *profile).collect(),
+            own: node
+                .addresses
+                .iter()
+                .map(|address| Address::from(address.to_canonical()))
+                .collect(),
         };
         for (profile, uses) in selected.profiles.iter().zip(uses) {
             compilation.write_profile(profile, uses)?;
@@ -208,7 +216,12 @@ impl Compilation {
                 [flags, one.root, one.levels, row_levels, 0, 0, 0, 0]
             })
             .collect();
-        let at = self.writer.append(&words)?;
+        let host = usize::try_from(image::SUBJECT_WORDS).unwrap_or(0).min(words.len());
+        let (host, others) = words.split_at(host);
+        for (at, word) in (image::AT_HOST..).zip(host) {
+            self.writer.set(at, *word);
+        }
+        let at = self.writer.append(others)?;
         self.writer.set(image::AT_SUBJECTS, at);
         self.writer.set(image::AT_N_SUBJECTS, count(self.subjects.len()));
         Ok(())
@@ -222,10 +235,28 @@ impl Compilation {
         Ok(())
     }
 
+    /// Lists own addresses in the header, as far as the image says that they
+    /// are.
+    fn list_own(&mut self) {
+        let is_own = |address: &&Address| image::peer(&self.writer.all(), address) & LOCAL != 0;
+        let own: Vec<Address> = self.own.iter().filter(is_own).copied().collect();
+        let v4 = own.iter().filter(|one| one.is_v4()).map(Address::low32);
+        let v6 = own.iter().filter(|one| !one.is_v4());
+        let v6 = v6.flat_map(|one| [one.high >> 32, one.high, one.low >> 32, one.low]);
+        let v6 = v6.map(|word| u32::try_from(word & 0xffff_ffff).unwrap_or(0));
+        let n_v6_words = MAX_OWN_V6 * 4;
+        let words = (AT_OWN_V4..AT_OWN_V4 + MAX_OWN_V4).zip(v4.chain(repeat(0)));
+        for (at, word) in words.chain((AT_OWN_V6..AT_OWN_V6 + n_v6_words).zip(v6.chain(repeat(0))))
+        {
+            self.writer.set(at, word);
+        }
+    }
+
     /// Completes the header.
     pub(crate) fn finish(&mut self, generation: u32) {
         self.writer.set(image::AT_GENERATION, generation);
         self.writer.set(image::AT_N_PEER_CLASSES, count(self.classes.sets.len()));
+        self.list_own();
         self.writer.finish();
     }
 }

@@ -147,7 +147,14 @@ fn judged_alike(setting: Setting, bytes: &[u8], words: &[u32], model: Model) -> 
         for_other: false,
     };
     let judged_in = |model: &Model, bytes| {
-        let judged = judge(direction, &Bytes { bytes, facts }, &words, model, setting.audit);
+        let packet = Bytes { bytes, facts };
+        let short = model.short_way(direction, &packet, &words, setting.audit);
+        let before = model.clone();
+        let judged = judge(direction, &packet, &words, model, setting.audit);
+        if let Some((plain, _)) = short {
+            assert_eq!(plain.verdict, judged.verdict, "the short way agrees");
+            assert!(is_same(&before, model), "the short way leaves out an effect");
+        }
         let asked = model.take_questions();
         assert!(asked.len() <= MAX_QUESTIONS, "{asked:?}");
         judged

@@ -19,31 +19,31 @@ struct Bound {
 const BOUNDS: [Bound; 4] = [
     Bound {
         program: "hostfw_in_eth",
-        verified: 140_000,
+        verified: 178_000,
         verified_before_6_2: 585_000,
-        translated_bytes: 92_500,
-        machine_bytes: 49_500,
+        translated_bytes: 127_000,
+        machine_bytes: 69_000,
     },
     Bound {
         program: "hostfw_out_eth",
-        verified: 115_000,
+        verified: 150_000,
         verified_before_6_2: 400_000,
-        translated_bytes: 92_500,
-        machine_bytes: 49_500,
+        translated_bytes: 127_000,
+        machine_bytes: 69_000,
     },
     Bound {
         program: "hostfw_in_ip",
-        verified: 130_000,
+        verified: 172_000,
         verified_before_6_2: 525_000,
-        translated_bytes: 92_500,
-        machine_bytes: 49_500,
+        translated_bytes: 127_000,
+        machine_bytes: 69_000,
     },
     Bound {
         program: "hostfw_out_ip",
-        verified: 106_000,
+        verified: 142_000,
         verified_before_6_2: 380_000,
-        translated_bytes: 92_500,
-        machine_bytes: 49_500,
+        translated_bytes: 127_000,
+        machine_bytes: 69_000,
     },
 ];
 

@@ -135,7 +135,7 @@ fn a_start_with_a_larger_capacity_keeps_what_is_in_force() {
     judge(&mut kernel, &syn(STRANGER, 22), FALLS);
     drop(kernel);
     // Without the image that is in force no program may be replaced.
-    let pin = sandbox.pins("pins").join(format!("maps1/image_{}", live.slot));
+    let pin = sandbox.pins("pins").join(format!("maps2/image_{}", live.slot));
     std::fs::remove_file(pin).expect("the pin is there");
     let lost = Kernel::open(config).err();
     assert!(matches!(lost, Some(KernelError::LostImage { .. })), "{lost:?}");

@@ -27,8 +27,7 @@ impl Node {
     fn with(ingress: bool, forward: [bool; 2]) -> Self {
         let mut words = picture(ingress, false);
         // The host's rows ask the sender; every pod may be a destination.
-        let host = words[AT_SUBJECTS as usize] as usize;
-        let inward = words[host + SUBJECT_ROWS as usize];
+        let inward = words[(AT_HOST + SUBJECT_ROWS) as usize];
         let mut outward = vec![0; 256];
         for (class, row) in [(0, [1; 16]), (1, [1; 16]), (2, [1; 16]), (3, [6; 16])] {
             outward[class] = words.len() as u32;
@@ -37,7 +36,6 @@ impl Node {
         let rows = words.len() as u32;
         words.extend(outward);
         let subjects = words.len() as u32;
-        words.extend_from_within(host..host + SUBJECT_WORDS as usize);
         words.extend([u32::from(forward[0]), inward, 1, 1, 0, 0, 0, 0]);
         words.extend([u32::from(forward[1]), rows, 1, 1, 0, 0, 0, 0]);
         words[AT_SUBJECTS as usize] = subjects;

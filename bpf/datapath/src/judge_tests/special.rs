@@ -123,7 +123,7 @@ fn ipv6_fragments_are_judged_by_the_first_whatever_comes_first() {
         host.model
             .take_questions()
             .iter()
-            .all(|question| { !matches!(question, crate::model::Question::Remember(..)) })
+            .all(|question| { !matches!(question, Question::Remember(..)) })
     );
 }
 

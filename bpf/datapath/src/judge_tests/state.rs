@@ -549,3 +549,27 @@ fn a_flow_of_an_older_generation_is_kept_as_far_as_this_one_lets_it_be_sent() {
         assert_eq!(host.entry(Table::Own, flow).generation, now_of);
     }
 }
+
+#[test]
+fn a_busy_tick_lets_some_packets_look_at_the_gate_and_the_next_one_again() {
+    let looks = |mut word: u64, kind, ticks, n: u32| {
+        let mut granted = 0;
+        for _ in 0..n {
+            match report::look(word, kind, ticks) {
+                0 => {}
+                after => (word, granted) = (after, granted + 1),
+            }
+        }
+        (word, granted)
+    };
+    let (word, granted) = looks(0, Report::First, 7, 1_000);
+    assert_eq!(granted, report::LOOKS_PER_TICK);
+    // What is denied has looks of its own, whatever passes.
+    let (word, granted) = looks(word, Report::Denied, 7, 1_000);
+    assert_eq!(granted, report::LOOKS_PER_TICK);
+    assert_eq!(looks(word, Report::Denied, 7, 1).1, 0);
+    assert_eq!(looks(word, Report::First, 8, 1).1, 1);
+    // Ticks are counted in 32 bits here; they go round.
+    assert_eq!(looks(word, Report::First, 7 + (1 << 32), 1).1, 0);
+    assert_eq!(report::look(word, Report::Nothing, 9), 0);
+}

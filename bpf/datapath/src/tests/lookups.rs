@@ -215,11 +215,14 @@ impl Crossing {
             Direction::Egress => SUBJECT_WORDS / 2,
         };
         let at = (self.subject * SUBJECT_WORDS + half) as usize;
+        let n_words = SUBJECT_WORDS as usize;
         subjects[at + SUBJECT_FLAGS as usize] = IN_FORCE | 6;
         subjects[at + SUBJECT_ROWS as usize] = root;
         subjects[at + SUBJECT_ROWS_LEVELS as usize] = self.rows_levels;
         subjects[at + SUBJECT_ROW_LEVELS as usize] = self.row_levels;
-        words[AT_SUBJECTS as usize] = place(&mut words, &subjects);
+        let host = AT_HOST as usize;
+        words[host..host + n_words].copy_from_slice(&subjects[..n_words]);
+        words[AT_SUBJECTS as usize] = place(&mut words, &subjects[n_words..]);
         words
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, Map, MapData},
+    maps::MapData,
     programs::{TestRun, TestRunOptions},
 };
 use hostfw_datapath::{
@@ -27,7 +27,7 @@ use zerocopy::IntoBytes;
 
 use super::{
     Capacity, Kernel, KernelError, maps_dir, object,
-    sys::{self, Shared},
+    sys::{self, PAIR_BYTES, Shared},
 };
 
 /// What is known of the image in a slot.
@@ -181,31 +181,33 @@ fn place(
     made.pin(&beside)
         .map_err(|source| KernelError::Pin { path: beside.clone(), source: source.into() })?;
     fs::rename(&beside, &pin).map_err(folder)?;
-    set(object, slot, made)
+    set(object, slot, &made)
 }
 
 /// Puts the map of an image into a slot.
-fn set(object: &mut Ebpf, slot: u32, image: MapData) -> Result<(), KernelError> {
-    let failed = KernelError::map("image");
-    let image: Array<MapData, u64> = Map::Array(image).try_into().map_err(failed)?;
-    object::images(object)?.set(slot, &image, 0).map_err(failed)
+fn set(object: &Ebpf, slot: u32, image: &MapData) -> Result<(), KernelError> {
+    let slots = object::images(object)?.fd().as_fd();
+    sys::set_slot(slots, slot, image.fd().as_fd()).map_err(KernelError::map("image"))
 }
 
 fn image_pin(maps: &Path, slot: u32) -> std::path::PathBuf {
     maps.join(format!("image_{slot}"))
 }
 
-/// A pinned image map and how many pairs of words it has.
-fn open_slot(maps: &Path, slot: u32) -> Result<(MapData, u32), KernelError> {
+/// A pinned image map, and how many pairs of words it and each of its elements
+/// have.
+fn open_slot(maps: &Path, slot: u32) -> Result<(MapData, u32, u32), KernelError> {
     let failed = KernelError::map("image");
     let map = MapData::from_pin(image_pin(maps, slot)).map_err(failed)?;
-    let pairs = map.info().map_err(failed)?.max_entries();
-    Ok((map, pairs))
+    let info = map.info().map_err(failed)?;
+    let window = info.value_size() / PAIR_BYTES as u32;
+    let pairs = window * info.max_entries();
+    Ok((map, pairs, window))
 }
 
 /// The words of a pinned image, as long as its header says, within its map.
 fn read_slot(maps: &Path, slot: u32) -> Result<Vec<u32>, KernelError> {
-    let (map, pairs) = open_slot(maps, slot)?;
+    let (map, pairs, _) = open_slot(maps, slot)?;
     let memory = Shared::map(map.fd().as_fd(), pairs, false).map_err(KernelError::map("image"))?;
     let header = memory.read(image::HEADER_WORDS as usize);
     Ok(memory.read(header.as_slice().word(image::AT_WORDS) as usize))
@@ -235,9 +237,9 @@ pub(super) fn restore(
     capacity: Capacity,
     slot: u32,
 ) -> Result<(), KernelError> {
-    let (map, pairs) = open_slot(maps, slot)?;
-    if pairs == capacity.pairs {
-        return set(object, slot, map);
+    let (map, pairs, window) = open_slot(maps, slot)?;
+    if pairs == capacity.pairs && window == sys::window(pairs) {
+        return set(object, slot, &map);
     }
     let words = read_slot(maps, slot)?;
     place(object, maps, capacity, slot, &words)

@@ -7,7 +7,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, ArrayOfMaps, MapData},
+    maps::{Map, MapData},
     programs::{ProgramError, SchedClassifier},
 };
 use hostfw_datapath::{Direction, control_word::SLOTS, packet::Layer};
@@ -74,7 +74,7 @@ const KEPT: [&str; 8] =
 
 /// Path of the map of images for a capacity.
 pub(super) fn images_pin(maps: &Path, capacity: Capacity) -> PathBuf {
-    maps.join(format!("images_{}", capacity.pairs))
+    maps.join(format!("slots_{}", capacity.pairs))
 }
 
 fn hits_pin(maps: &Path, capacity: Capacity) -> PathBuf {
@@ -91,7 +91,7 @@ pub(super) fn pinned_capacity(maps: &Path) -> Option<Capacity> {
             .filter_map(|entry| entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok())
             .max()
     };
-    Some(Capacity { pairs: largest("images_")?, rules: largest("rule_hits_")? })
+    Some(Capacity { pairs: largest("slots_")?, rules: largest("rule_hits_")? })
 }
 
 /// Loads the programs for a purpose. Maps are taken from their pins, or made
@@ -115,11 +115,16 @@ pub(super) fn load(maps: &Path, capacity: Capacity, purpose: Purpose) -> Result<
         Purpose::Rehearse => 1,
     };
     let ticks = sys::ticks_per_s();
+    let window = sys::window(capacity.pairs);
+    let window_bits = window.ilog2() + 1;
+    let windows = capacity.pairs / window;
     let mut loader = EbpfLoader::new();
     loader
         .override_global("MODE", &mode, true)
         .override_global("TICKS_PER_S", &ticks, true)
         .override_global("RULES", &capacity.rules, true)
+        .override_global("WINDOW_BITS", &window_bits, true)
+        .override_global("WINDOWS", &windows, true)
         .map_max_entries("RULE_HITS", SLOTS * capacity.rules)
         .map_pin_path("IMAGES", images)
         .map_pin_path("RULE_HITS", hits_pin(maps, capacity));
@@ -181,18 +186,18 @@ pub(super) fn program<'a>(
 }
 
 /// The map of images of an object.
-pub(super) fn images(
-    object: &mut Ebpf,
-) -> Result<ArrayOfMaps<&mut MapData, Array<MapData, u64>>, KernelError> {
-    let map = object.map_mut("IMAGES").ok_or(KernelError::Missing { what: "IMAGES" })?;
-    ArrayOfMaps::try_from(map).map_err(KernelError::map("IMAGES"))
+pub(super) fn images(object: &Ebpf) -> Result<&MapData, KernelError> {
+    match object.map("IMAGES") {
+        Some(Map::ArrayOfMaps(images)) => Ok(images),
+        _ => Err(KernelError::Missing { what: "IMAGES" }),
+    }
 }
 
 /// Removes the pins of every other capacity: their programs are replaced.
 pub(super) fn unpin_others(maps: &Path, capacity: Capacity) {
     let kept = [images_pin(maps, capacity), hits_pin(maps, capacity)];
     let sized =
-        |name: &str| ["images_", "rule_hits_"].into_iter().any(|prefix| name.starts_with(prefix));
+        |name: &str| ["slots_", "rule_hits_"].into_iter().any(|prefix| name.starts_with(prefix));
     for entry in std::fs::read_dir(maps).into_iter().flatten().flatten() {
         let pin = entry.path();
         if entry.file_name().to_str().is_some_and(sized)

@@ -15,6 +15,7 @@ use std::{
 };
 
 const MAP_CREATE: u32 = 0;
+const MAP_UPDATE_ELEM: u32 = 2;
 const OBJ_GET: u32 = 7;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const PROG_QUERY: u32 = 16;
@@ -24,7 +25,7 @@ const MAP_TYPE_ARRAY: u32 = 2;
 const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 const MMAPABLE: u32 = 1 << 10;
 
-/// Bytes of one element of an image map: two words.
+/// Bytes of two words.
 pub(super) const PAIR_BYTES: usize = 8;
 
 /// Calls `bpf(2)` with the attributes of one command.
@@ -64,13 +65,30 @@ fn create(attributes: &mut MapCreate) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// An array for `pairs` pairs of words that can be mapped into memory.
+/// Bytes of the largest element of an array on kernels that want to copy it at
+/// once (`KMALLOC_MAX_SIZE` of x86-64 and arm64).
+const OLD_WINDOW_BYTES: u32 = 4 << 20;
+
+/// Pairs of words in one element of an array for so many: all of them, where
+/// the kernel makes elements that large. A power of two, as `pairs` is.
+pub(super) fn window(pairs: u32) -> u32 {
+    let old = OLD_WINDOW_BYTES / PAIR_BYTES as u32;
+    if pairs <= old || create_array(old * PAIR_BYTES as u32 * 2, 1).is_ok() { pairs } else { old }
+}
+
+/// An array for `pairs` pairs of words that can be mapped into memory, in
+/// elements of [`window`].
 pub(super) fn create_words(pairs: u32) -> io::Result<OwnedFd> {
+    let window = window(pairs);
+    create_array(window * PAIR_BYTES as u32, pairs / window)
+}
+
+fn create_array(value_size: u32, max_entries: u32) -> io::Result<OwnedFd> {
     create(&mut MapCreate {
         map_type: MAP_TYPE_ARRAY,
         key_size: 4,
-        value_size: 8,
-        max_entries: pairs,
+        value_size,
+        max_entries,
         map_flags: MMAPABLE,
         map_name: map_name("hostfw_words"),
         ..MapCreate::default()
@@ -88,6 +106,28 @@ pub(super) fn create_slots(slots: u32, template: BorrowedFd<'_>) -> io::Result<O
         map_name: map_name("hostfw_images"),
         ..MapCreate::default()
     })
+}
+
+/// Puts a map into a slot of a map of maps.
+pub(super) fn set_slot(slots: BorrowedFd<'_>, slot: u32, map: BorrowedFd<'_>) -> io::Result<()> {
+    #[repr(C)]
+    struct Attributes {
+        map_fd: u32,
+        zero: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let inner = map.as_raw_fd().unsigned_abs();
+    let mut attributes = Attributes {
+        map_fd: slots.as_raw_fd().unsigned_abs(),
+        zero: 0,
+        key: (&raw const slot).expose_provenance() as u64,
+        value: (&raw const inner).expose_provenance() as u64,
+        flags: 0,
+    };
+    bpf(MAP_UPDATE_ELEM, &mut attributes)?;
+    Ok(())
 }
 
 /// Makes a map read-only for user space, for good.
@@ -179,7 +219,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Maps the whole of an array of eight-byte elements.
+    /// Maps the whole of an array, in pieces of eight bytes.
     pub(super) fn map(map: BorrowedFd<'_>, pairs: u32, writable: bool) -> io::Result<Self> {
         let protection =
             if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };

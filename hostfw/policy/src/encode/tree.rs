@@ -200,7 +200,7 @@ mod tests {
 
     use hostfw_datapath::{
         Direction, Image,
-        image::{AT_PROTOCOLS, AT_SUBJECTS, AT_VERDICTS, HOST, IN_FORCE, Question, verdict},
+        image::{AT_HOST, AT_PROTOCOLS, AT_VERDICTS, HOST, IN_FORCE, Question, verdict},
     };
     use proptest::{collection::vec, prelude::*, sample::Index};
 
@@ -300,10 +300,11 @@ mod tests {
             let protocols = protocols::write(&mut self.writer, &classes).expect("a small table");
             let verdicts = self.verdicts.write(&mut self.writer).expect("a small table");
             let subject = [IN_FORCE, root, levels, self.table.levels()];
-            let subject = self.writer.append(&subject).expect("a small table");
+            for (at, word) in (AT_HOST..).zip(subject) {
+                self.writer.set(at, word);
+            }
             self.writer.set(AT_PROTOCOLS, protocols);
             self.writer.set(AT_VERDICTS, verdicts);
-            self.writer.set(AT_SUBJECTS, subject);
         }
 
         /// Goes through every peer class with every port class.

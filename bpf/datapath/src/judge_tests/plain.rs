@@ -1,0 +1,106 @@
+//! What the short way settles, and what it leaves. That it agrees with the long
+//! one is asserted for every packet of these tests.
+
+use super::*;
+
+const IN: Direction = Direction::Ingress;
+const OUT: Direction = Direction::Egress;
+
+#[test]
+fn packets_that_the_image_decides_are_settled() {
+    let host = Host::new(true, false);
+    for (from, content) in [
+        (FRIEND, tcp(40_000, 22, SYN)),
+        (FRIEND, tcp(40_000, 22, ACK)),
+        (FRIEND, udp(40_000, 53)),
+        (FOE, tcp(40_000, 22, SYN)),
+        (STRANGER, udp(40_000, 53)),
+    ] {
+        assert!(host.is_plain(IN, from, OWN, content), "{content:?} from {from}");
+    }
+    assert!(host.is_plain(IN, FRIEND_V6, OWN_V6, tcp(40_000, 22, ACK)));
+    assert!(host.is_plain(OUT, OWN, FRIEND, tcp(22, 40_000, ACK)));
+    assert!(host.is_plain(OUT, OWN, FRIEND, udp(53, 40_000)), "answers what policy admits");
+}
+
+#[test]
+fn the_corners_are_left_to_the_long_way() {
+    let host = Host::new(true, false);
+    for (direction, from, to, content) in [
+        (IN, FRIEND, OWN, icmp(8)),
+        (IN, FRIEND, OWN, Content::Sctp { from: 1, to: 2 }),
+        (IN, FRIEND, "224.0.0.1", udp(40_000, 53)),
+        (IN, FRIEND, POD, tcp(40_000, 22, SYN)),
+        (OUT, OWN, STRANGER, tcp(40_000, 443, SYN)),
+        (OUT, OWN, STRANGER, udp(40_000, 53)),
+    ] {
+        assert!(!host.is_plain(direction, from, to, content), "{content:?} from {from} to {to}");
+    }
+    let open = Host::new(false, false);
+    assert!(!open.is_plain(IN, FRIEND, OWN, tcp(40_000, 22, SYN)), "nobody asks");
+    let audit = Host { audit: true, ..Host::new(true, false) };
+    assert!(!audit.is_plain(IN, STRANGER, OWN, udp(40_000, 53)), "its answer must be known");
+    assert!(audit.is_plain(IN, FRIEND, OWN, udp(40_000, 53)));
+}
+
+#[test]
+fn an_answer_is_settled_by_its_entry_and_not_without() {
+    let host = Host::new(true, false);
+    host.sends(STRANGER, udp(50_000, 53), OPEN);
+    host.sends(STRANGER, tcp(50_000, 443, SYN), OPEN);
+    assert!(host.is_plain(IN, STRANGER, OWN, udp(53, 50_000)));
+    assert!(host.is_plain(IN, STRANGER, OWN, tcp(443, 50_000, ACK)));
+    assert!(host.is_plain(OUT, OWN, STRANGER, udp(50_000, 53)), "seen a moment ago");
+    // From a port that has opened something: a table answers for UDP, a socket
+    // may answer for TCP.
+    assert!(host.is_plain(IN, FOE, OWN, udp(53, 50_000)));
+    assert!(!host.is_plain(IN, FOE, OWN, tcp(443, 50_000, ACK)));
+    host.model.now_s.set(host.model.now_s.get() + 60);
+    assert!(!host.is_plain(IN, STRANGER, OWN, udp(53, 50_000)), "it is to be written again");
+    host.receives(STRANGER, udp(53, 50_000), REPLY);
+    assert!(host.is_plain(IN, STRANGER, OWN, udp(53, 50_000)));
+}
+
+#[test]
+fn inbound_flows_are_settled_once_they_are_kept_for_their_answers() {
+    let host = Host::new(true, true);
+    assert!(!host.is_plain(IN, FRIEND, OWN, udp(40_000, 53)));
+    assert!(!host.is_plain(IN, FRIEND, OWN, tcp(40_000, 22, SYN)));
+    host.receives(FRIEND, udp(40_000, 53), RULE);
+    host.receives(FRIEND, tcp(40_000, 22, SYN), RULE);
+    assert!(host.is_plain(IN, FRIEND, OWN, udp(40_000, 53)));
+    assert!(host.is_plain(IN, FRIEND, OWN, tcp(40_000, 22, ACK)));
+    assert!(host.is_plain(OUT, OWN, FRIEND, udp(53, 40_000)));
+    assert!(host.is_plain(OUT, OWN, FRIEND, tcp(22, 40_000, SYN_ACK)));
+}
+
+#[test]
+fn an_own_address_is_found_with_and_without_the_list_in_the_header() {
+    let mut host = Host::new(true, false);
+    let content = tcp(40_000, 22, SYN);
+    let asks = |host: &Host, to: &str| host.is_plain(IN, FRIEND, to, content);
+    assert!(!is_listed_own(&host.words.as_slice(), &Address::from(ip(OWN))));
+    assert!(asks(&host, OWN) && !asks(&host, POD));
+    for place in 0..MAX_OWN_V4 {
+        let mut words = host.words.clone();
+        words[(AT_OWN_V4 + place) as usize] = Address::from(ip(OWN)).low32();
+        let image = words.as_slice();
+        assert!(is_listed_own(&image, &Address::from(ip(OWN))));
+        assert!(!is_listed_own(&image, &Address::from(ip(POD))));
+        assert!(!is_listed_own(&image, &Address::from(ip("0.0.0.0"))), "0 is no address");
+    }
+    for place in 0..MAX_OWN_V6 {
+        let mut words = host.words.clone();
+        let Address { high, low } = Address::from(ip(OWN_V6));
+        let own = [high >> 32, high, low >> 32, low].map(|word| word as u32);
+        let at = (AT_OWN_V6 + place * 4) as usize;
+        words[at..at + 4].copy_from_slice(&own);
+        let image = words.as_slice();
+        assert!(is_listed_own(&image, &Address::from(ip(OWN_V6))));
+        assert!(!is_listed_own(&image, &Address::from(ip(FRIEND_V6))));
+        assert!(!is_listed_own(&image, &Address::from(ip("::"))));
+    }
+    host.words[AT_OWN_V4 as usize] = Address::from(ip(OWN)).low32();
+    assert!(asks(&host, OWN));
+    host.receives(FRIEND, content, RULE);
+}
