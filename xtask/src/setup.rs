@@ -74,7 +74,10 @@ fn test_tools() -> Vec<Need> {
 
 /// What benchmarks compare with.
 fn benchmark_tools() -> Vec<Need> {
-    vec![Need::program("emptying of netfilter's connections", "conntrack", &["conntrack"])]
+    vec![
+        Need::program("emptying of netfilter's connections", "conntrack", &["conntrack"]),
+        Need::program("iptables over nftables", "iptables-nft-restore", &["iptables"]),
+    ]
 }
 
 /// What other kernels are fetched and emulated with.

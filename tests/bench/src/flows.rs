@@ -1,16 +1,12 @@
-//! Which flows there are, and the program that makes their packets.
+//! Which flows there are: their addresses, ports and first bytes.
 //!
-//! Rule `r` has the prefix of 64 addresses that is `r` places behind the first,
-//! and one of ten ports. Flow `f` belongs to rule `f mod rules`; the quotient
-//! gives its address in the prefix and its source port. Program and sockets
-//! compute the same, so that each finds the flows of the other.
+//! Rule `r` has a prefix of its own and one of ten ports. Flow `f` belongs to
+//! rule `7919 f mod rules`, so that few flows spread over many rules; `f / rules`
+//! gives its address in the prefix and its source port. Rulesets, sockets and
+//! the generator of packets compute the same, so that each finds the flows of
+//! the other.
 
-use std::{
-    io,
-    net::{Ipv4Addr, SocketAddrV4},
-};
-
-use crate::bpf::{Cell, Xdp};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Ports that rules name.
 pub(crate) const FIRST_PORT: u16 = 1000;
@@ -19,15 +15,72 @@ pub(crate) const PORTS: u32 = 10;
 pub(crate) const DENIED_PORT: u16 = 999;
 /// The port that the host asks from.
 pub(crate) const OWN_PORT: u16 = 2000;
-/// Where prefixes of rules begin, and where sources that no rule names do.
-pub(crate) const ALLOWED: u32 = 0x0a00_0000;
-pub(crate) const DENIED: u32 = 0xac10_0000;
+
+/// From one flow's rule to the next one's: a prime that no number of rules is a
+/// multiple of.
+pub(crate) const STRIDE: u32 = 7919;
+/// Addresses of a prefix that are used, and source ports.
+pub(crate) const HOSTS: u32 = 62;
+pub(crate) const SOURCES: u32 = 60_000;
+pub(crate) const FIRST_SOURCE: u16 = 1024;
+
+pub(crate) const NODE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(crate) const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+/// Every frame is as long as the shortest one of a cable, its check included.
+pub(crate) const FRAME_BYTES: usize = 64;
+
+/// Of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(crate) const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
+    /// The receiver of all frames.
+    pub(crate) const fn node(self) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+            Self::V6 => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0xffff, 0, 0, 0, 1)),
+        }
+    }
+
+    /// The prefix of a rule: 64 addresses, or a network of IPv6.
+    pub(crate) fn prefix(self, rule: u32) -> String {
+        let first = self.base(true);
+        match self {
+            Self::V4 => format!("{}/26", Ipv4Addr::from(first + rule * 64)),
+            Self::V6 => format!("{}/64", v6(first + rule, 0)),
+        }
+    }
+
+    /// What rules are counted from: the first address of sources that rules name
+    /// or do not name, or the second word of it.
+    pub(crate) const fn base(self, named: bool) -> u32 {
+        match (self, named) {
+            (Self::V4, true) => 0x0a00_0000,
+            (Self::V4, false) => 0xac10_0000,
+            (Self::V6, true) => 0,
+            (Self::V6, false) => 0x8000_0000,
+        }
+    }
+}
 
 /// Packets of a kind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flows {
-    /// The first address of the first prefix.
-    pub(crate) base: u32,
+    pub(crate) family: Family,
+    /// Whether rules name their sources.
+    pub(crate) named: bool,
     pub(crate) rules: u32,
     /// The port that they go to; 0 for the one of the rule.
     pub(crate) port: u16,
@@ -37,155 +90,148 @@ pub(crate) struct Flows {
 
 impl Flows {
     /// The other end of a flow.
-    pub(crate) fn peer(&self, flow: u32) -> SocketAddrV4 {
-        let (rule, rest) = (flow % self.rules, flow / self.rules);
-        let address = self.base + rule * 64 + rest % HOSTS + 1;
+    pub(crate) fn peer(&self, flow: u32) -> SocketAddr {
+        let (rule, rest) = (self.rule(flow), flow / self.rules);
+        let (base, host) = (self.family.base(self.named), rest % HOSTS + 1);
+        let address = match self.family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::from(base + rule * 64 + host)),
+            Family::V6 => IpAddr::V6(v6(base + rule, host)),
+        };
         let port = u16::try_from(rest / HOSTS % SOURCES).unwrap_or(0) + FIRST_SOURCE;
-        SocketAddrV4::new(Ipv4Addr::from(address), port)
+        SocketAddr::new(address, port)
     }
 
     /// The port of this host.
     pub(crate) fn port(&self, flow: u32) -> u16 {
-        let offset = u16::try_from(flow % self.rules % PORTS).unwrap_or(0);
-        if self.port == 0 { FIRST_PORT + offset } else { self.port }
+        if self.port == 0 { rule_port(self.rule(flow)) } else { self.port }
     }
 
-    /// The program that makes one packet of these from a frame of [`frame`] each
-    /// time it is run.
-    pub(crate) fn program(&self, cell: &Cell) -> io::Result<Xdp> {
-        let mut code = vec![
-            // r7 = data; all 64 bytes, or nothing
-            ins(0x61, 7, 1, 0, 0),
-            ins(0x61, 3, 1, 4, 0),
-            ins(0xbf, 4, 7, 0, 0),
-            ins(0x07, 4, 0, 0, 64),
-            ins(0x3d, 3, 4, 2, 0),
-            ins(0xb7, 0, 0, 0, 1),
-            ins(0x95, 0, 0, 0, 0),
-            // r6 = the cell
-            ins(0x62, 10, 0, -4, 0),
-            ins(0x18, 1, 1, 0, cell.descriptor()),
-            ins(0, 0, 0, 0, 0),
-            ins(0xbf, 2, 10, 0, 0),
-            ins(0x07, 2, 0, 0, -4),
-            ins(0x85, 0, 0, 0, 1),
-            ins(0x55, 0, 0, 2, 0),
-            ins(0xb7, 0, 0, 0, 1),
-            ins(0x95, 0, 0, 0, 0),
-            ins(0xbf, 6, 0, 0, 0),
-            ins(0x79, 8, 6, 0, 0),
-        ];
-        if self.count == 0 {
-            // r1 = r8++
-            code.extend([ins(0xbf, 1, 8, 0, 0), ins(0x07, 8, 0, 0, 1)]);
-        } else {
-            // r8 = r8 * 0x5851f42d4c957f2d + 1442695041; r1 = (r8 >> 33) mod count
-            code.extend([
-                ins(0x18, 2, 0, 0, 0x4c95_7f2d),
-                ins(0, 0, 0, 0, 0x5851_f42d),
-                ins(0x2f, 8, 2, 0, 0),
-                ins(0x07, 8, 0, 0, 1_442_695_041),
-                ins(0xbf, 1, 8, 0, 0),
-                ins(0x77, 1, 0, 0, 33),
-                ins(0x97, 1, 0, 0, signed(self.count)),
-            ]);
+    fn rule(&self, flow: u32) -> u32 {
+        let rule = u64::from(flow) * u64::from(STRIDE) % u64::from(self.rules);
+        u32::try_from(rule).unwrap_or(0)
+    }
+
+    /// A frame with UDP, without source, ports and sums.
+    pub(crate) fn frame(&self) -> Vec<u8> {
+        let mut frame = [NODE_MAC, PEER_MAC].concat();
+        match self.family {
+            Family::V4 => frame.extend([8, 0]),
+            Family::V6 => frame.extend([0x86, 0xdd]),
         }
-        code.extend([
-            ins(0x7b, 6, 8, 0, 0),
-            // r2 = rule; r3 = rest; r4 = host; r3 = source port
-            ins(0xbf, 2, 1, 0, 0),
-            ins(0x97, 2, 0, 0, signed(self.rules)),
-            ins(0xbf, 3, 1, 0, 0),
-            ins(0x37, 3, 0, 0, signed(self.rules)),
-            ins(0xbf, 4, 3, 0, 0),
-            ins(0x97, 4, 0, 0, signed(HOSTS)),
-            ins(0x37, 3, 0, 0, signed(HOSTS)),
-            ins(0x97, 3, 0, 0, signed(SOURCES)),
-            ins(0x07, 3, 0, 0, i32::from(FIRST_SOURCE)),
-            // r5 = source address
-            ins(0xbf, 5, 2, 0, 0),
-            ins(0x67, 5, 0, 0, 6),
-            ins(0x0f, 5, 4, 0, 0),
-            ins(0xb4, 4, 0, 0, signed(self.base + 1)),
-            ins(0x0f, 5, 4, 0, 0),
-        ]);
-        if self.port == 0 {
-            code.extend([
-                ins(0x97, 2, 0, 0, signed(PORTS)),
-                ins(0x07, 2, 0, 0, i32::from(FIRST_PORT)),
-            ]);
-        } else {
-            code.push(ins(0xb7, 2, 0, 0, i32::from(self.port)));
+        frame.extend(self.header());
+        let length = u8::try_from(FRAME_BYTES - frame.len()).unwrap_or(0);
+        frame.extend([0, 0, 0, 0, 0, length]);
+        frame.resize(FRAME_BYTES, 0);
+        frame
+    }
+
+    fn header(&self) -> Vec<u8> {
+        match self.family.node() {
+            IpAddr::V4(node) => {
+                let fixed = [0x45, 0, 0, 50, 0, 0, 0x40, 0, 64, 17, 0, 0, 0, 0, 0, 0];
+                [&fixed[..], &node.octets()].concat()
+            }
+            IpAddr::V6(node) => {
+                let fixed = [0x60, 0, 0, 0, 0, 10, 17, 64];
+                [&fixed[..], &v6(0, 0).octets(), &node.octets()].concat()
+            }
         }
-        code.extend([
-            // Ports, then the sum of the header with this address.
-            ins(0xdc, 3, 0, 0, 16),
-            ins(0x6b, 7, 3, 34, 0),
-            ins(0xdc, 2, 0, 0, 16),
-            ins(0x6b, 7, 2, 36, 0),
-            ins(0xbf, 2, 5, 0, 0),
-            ins(0x77, 2, 0, 0, 16),
-            ins(0xbf, 3, 5, 0, 0),
-            ins(0x57, 3, 0, 0, 0xffff),
-            ins(0x0f, 2, 3, 0, 0),
-            ins(0x07, 2, 0, 0, signed(sum_without_source())),
-            ins(0xbf, 3, 2, 0, 0),
-            ins(0x77, 3, 0, 0, 16),
-            ins(0x57, 2, 0, 0, 0xffff),
-            ins(0x0f, 2, 3, 0, 0),
-            ins(0xbf, 3, 2, 0, 0),
-            ins(0x77, 3, 0, 0, 16),
-            ins(0x0f, 2, 3, 0, 0),
-            ins(0xa7, 2, 0, 0, 0xffff),
-            ins(0x57, 2, 0, 0, 0xffff),
-            ins(0xdc, 2, 0, 0, 16),
-            ins(0x6b, 7, 2, 24, 0),
-            ins(0xdc, 5, 0, 0, 32),
-            ins(0x63, 7, 5, 26, 0),
-            // XDP_PASS
-            ins(0xb7, 0, 0, 0, 2),
-            ins(0x95, 0, 0, 0, 0),
-        ]);
-        Xdp::load(&code)
+    }
+
+    /// What a frame's sum is begun with, before its source and ports: for IPv4
+    /// that of the header (RFC 1071), for IPv6 that of UDP (RFC 8200, 8.1).
+    pub(crate) fn sum_without_source(&self) -> u32 {
+        let header = self.header();
+        let addresses = header.get(8..).unwrap_or_default();
+        match self.family {
+            Family::V4 => words(&header),
+            // The length twice: in the pseudo-header and in the datagram.
+            Family::V6 => words(addresses) + 17 + 10 + 10,
+        }
     }
 }
 
-/// Addresses of a prefix that are used, and source ports.
-const HOSTS: u32 = 62;
-const SOURCES: u32 = 60_000;
-const FIRST_SOURCE: u16 = 1024;
-
-/// The receiver of all frames.
-pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-pub(crate) const NODE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-
-/// A frame of 64 bytes with UDP over IPv4, without source, ports and sums.
-pub(crate) fn frame() -> Vec<u8> {
-    let mut frame = [&NODE_MAC[..], &[2, 0, 0, 0, 0, 2], &[8, 0]].concat();
-    frame.extend(header());
-    frame.extend([0, 0, 0, 0, 0, 30, 0, 0]);
-    frame.resize(64, 0);
-    frame
+/// The port that a rule names.
+pub(crate) fn rule_port(rule: u32) -> u16 {
+    FIRST_PORT + u16::try_from(rule % PORTS).unwrap_or(0)
 }
 
-fn header() -> [u8; 20] {
-    let [a, b, c, d] = NODE.octets();
-    [0x45, 0, 0, 50, 0, 0, 0x40, 0, 64, 17, 0, 0, 0, 0, 0, 0, a, b, c, d]
+/// An address in the prefix for documentation.
+fn v6(second: u32, last: u32) -> Ipv6Addr {
+    Ipv6Addr::from(0x2001_0db8 << 96 | u128::from(second) << 64 | u128::from(last))
 }
 
-/// The words of the header, added (RFC 1071), without the source.
-fn sum_without_source() -> u32 {
-    header().chunks_exact(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum()
+/// The words of the bytes, added.
+fn words(bytes: &[u8]) -> u32 {
+    bytes.chunks_exact(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum()
 }
 
-/// One instruction: code, destination, source, offset, constant.
-fn ins(code: u8, destination: u8, source: u8, offset: i16, constant: i32) -> [u8; 8] {
-    let [a, b] = offset.to_le_bytes();
-    let [c, d, e, f] = constant.to_le_bytes();
-    [code, destination | source << 4, a, b, c, d, e, f]
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
 
-/// The same bits.
-fn signed(number: u32) -> i32 {
-    i32::from_ne_bytes(number.to_ne_bytes())
+    use hostfw_scenario::packet;
+
+    use super::*;
+
+    fn flows(family: Family, rules: u32) -> Flows {
+        Flows { family, named: true, rules, port: 0, count: 0 }
+    }
+
+    #[test]
+    fn no_two_of_many_flows_are_the_same() {
+        for (family, rules) in [(Family::V4, 10), (Family::V6, 1_000), (Family::V4, 100_000)] {
+            let flows = flows(family, rules);
+            let all = (0..200_000).map(|flow| (flows.peer(flow), flows.port(flow)));
+            assert_eq!(all.collect::<HashSet<_>>().len(), 200_000, "{family:?} {rules}");
+        }
+    }
+
+    #[test]
+    fn a_flow_is_from_the_prefix_of_its_rule_and_to_its_port() {
+        for family in Family::BOTH {
+            let flows = flows(family, 1_000);
+            for flow in [0, 1, 999, 1_000, 123_456] {
+                let rule = flows.rule(flow);
+                let prefix = family.prefix(rule);
+                let (first, length) = prefix.split_once('/').expect("a prefix");
+                let first: IpAddr = first.parse().expect("an address");
+                let same = |one: IpAddr, bits: u32| match one {
+                    IpAddr::V4(one) => u128::from(one.to_bits() >> (32 - bits)),
+                    IpAddr::V6(one) => one.to_bits() >> (128 - bits),
+                };
+                let bits = length.parse().expect("a length");
+                assert_eq!(same(flows.peer(flow).ip(), bits), same(first, bits), "{flow}");
+                assert_eq!(flows.port(flow), rule_port(rule));
+            }
+        }
+    }
+
+    #[test]
+    fn few_flows_reach_rules_far_apart() {
+        let flows = flows(Family::V4, 100_000);
+        let rules: HashSet<u32> = (0..1_000).map(|flow| flows.rule(flow)).collect();
+        assert_eq!(rules.len(), 1_000);
+        assert!(rules.iter().any(|rule| *rule > 99_000));
+    }
+
+    #[test]
+    fn sums_are_those_of_whole_packets() {
+        let flows = Flows { port: 4321, ..flows(Family::V6, 1_000) };
+        let peer = flows.peer(70_007);
+        let IpAddr::V6(source) = peer.ip() else { panic!("an address of IPv6") };
+        let whole =
+            packet::udp((peer.ip(), peer.port()), (Family::V6.node(), flows.port(0)), &[0, 0]);
+        let octets = source.octets();
+        let mut sum = flows.sum_without_source() + u32::from(peer.port()) + 4321;
+        // The first word is part of what the sum begins with.
+        sum += words(&octets[4..]);
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        let expected = [whole[46], whole[47]];
+        assert_eq!((!sum as u16).to_be_bytes(), expected);
+        assert_eq!(flows.frame().len(), FRAME_BYTES);
+        assert_eq!(flows.frame()[14..22], whole[..8], "the fixed part of the header");
+    }
 }

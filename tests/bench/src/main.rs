@@ -8,10 +8,15 @@
 mod bed;
 mod bpf;
 mod flows;
+mod generator;
 mod page;
 mod path;
+mod rounds;
 mod rules;
+mod table;
 mod time;
+mod traffic;
+mod wall;
 
 use anyhow::bail;
 

@@ -1,13 +1,11 @@
-//! The figures as a page: a table for each number of rules, and for each target
-//! whether it is met.
+//! What pages of figures have in common: what it ran on, for each target whether
+//! it is met.
 
 use std::{
     fmt::{self, Write},
     fs,
     process::Command,
 };
-
-use crate::{bed::Wall, path::Row, time::median};
 
 /// What it ran on.
 pub(crate) fn head() -> String {
@@ -25,39 +23,6 @@ pub(crate) fn head() -> String {
     )
 }
 
-/// The table of one number of rules, with the targets below.
-pub(crate) fn table(n_rules: u32, rounds: usize, walls: &[Wall], rows: &[Row]) -> String {
-    let mut text = format!(
-        "\n## {n_rules} rules\n\nNanoseconds of processor time for one packet, median of {rounds} \
-         rounds, and how far every second one is from it.\nWhat passes: beside *nothing*, what comes on top of it. \
-         What is denied: all of it.\n\n| traffic |"
-    );
-    for wall in walls {
-        put(&mut text, &format!(" {} |", wall.name()));
-    }
-    put(&mut text, &format!("\n|---|{}\n", "---|".repeat(walls.len())));
-    for row in rows {
-        put(&mut text, &format!("| {} |", row.name));
-        for (wall, samples) in walls.iter().zip(&row.samples) {
-            let (middle, spread) = median(samples);
-            if row.passes && *wall != Wall::None {
-                let nothing = row.cost(walls, Wall::None);
-                put(&mut text, &format!(" {:+.0} ±{spread:.0} |", middle - nothing));
-            } else {
-                put(&mut text, &format!(" {middle:.0} ±{spread:.0} |"));
-            }
-        }
-        text.push('\n');
-    }
-    text.push('\n');
-    for row in rows {
-        for target in targets(walls, row) {
-            put(&mut text, &format!("{target}\n"));
-        }
-    }
-    text
-}
-
 /// What is to be held.
 pub(crate) struct Target {
     pub(crate) what: String,
@@ -66,54 +31,46 @@ pub(crate) struct Target {
     pub(crate) bound: f64,
 }
 
+impl Target {
+    /// What is no number was not measured.
+    pub(crate) fn is_met(&self) -> bool {
+        self.value <= self.bound
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, value, bound } = self;
-        let verdict = if value <= bound { "met" } else { "MISSED" };
+        let verdict = if self.is_met() { "met" } else { "MISSED" };
         write!(f, "- {what}: {value:.2}, at most {bound}: {verdict}")
     }
 }
 
-fn targets(walls: &[Wall], row: &Row) -> Vec<Target> {
-    let cost = |wall| row.cost(walls, wall);
-    let over = |wall| cost(wall) - cost(Wall::None);
-    let best = walls
-        .iter()
-        .filter(|wall| wall.tracks())
-        .map(|wall| over(*wall))
-        .fold(f64::INFINITY, f64::min);
-    let ours = over(Wall::Hostfw);
-    let target = |what, value, bound| {
-        let what = format!("{}, {what}", row.name);
-        Target { what, value, bound }
-    };
-    match row.kind {
-        Kind::Established => vec![
-            target("part of the best nftables", ours / best, 0.2),
-            target("ns over an empty program", ours - over(Wall::Empty), 25.0),
-        ],
-        Kind::New => vec![target("part of the best nftables", ours / best, 0.05)],
-        Kind::Answer => vec![target("part of the best nftables", ours / best, 0.33)],
-        Kind::Denied => {
-            vec![target("times an immediate drop", cost(Wall::Hostfw) / cost(Wall::Drop), 1.15)]
-        }
-    }
-}
-
-/// Which target a row has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Flows that the policy admits and that have begun.
-    Established,
-    /// Flows that the policy admits, one packet each.
-    New,
-    /// Answers to what the host has asked.
-    Answer,
-    /// What the policy does not admit.
-    Denied,
-}
-
-fn put(text: &mut String, more: &str) {
+/// Adds to a text.
+pub(crate) fn put(text: &mut String, more: &str) {
     let written = text.write_str(more);
     debug_assert!(written.is_ok(), "a string takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(value: f64) -> Target {
+        Target { what: "new flows, part of nftables".into(), value, bound: 0.05 }
+    }
+
+    #[test]
+    fn a_target_is_met_up_to_its_bound() {
+        let line = "- new flows, part of nftables: 0.05, at most 0.05: met";
+        assert_eq!(target(0.05).to_string(), line);
+        assert!(target(-1.0).is_met());
+        let line = "- new flows, part of nftables: 0.06, at most 0.05: MISSED";
+        assert_eq!(target(0.06).to_string(), line);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_met() {
+        assert!(!target(f64::NAN).is_met());
+    }
 }

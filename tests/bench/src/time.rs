@@ -11,10 +11,16 @@ pub(crate) fn thread_time() -> Duration {
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// Keeps the calling thread on one processor: another one has other caches, and
-/// other things to do.
+/// Keeps the calling thread on the last processor: another one has other caches,
+/// and other things to do.
 pub(crate) fn stay_on_last_processor() -> io::Result<()> {
-    let last = std::thread::available_parallelism()?.get() - 1;
+    stay_on_processor(0)
+}
+
+/// The same for the one that is so many places before the last.
+pub(crate) fn stay_on_processor(from_last: usize) -> io::Result<()> {
+    let count = std::thread::available_parallelism()?.get();
+    let last = (count - 1).saturating_sub(from_last);
     // SAFETY: an all-zero set is an empty one.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the number is below that of the processors, which a set has room for.
