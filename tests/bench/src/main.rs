@@ -7,8 +7,11 @@
 
 mod bed;
 mod bpf;
+mod chart;
 mod flows;
 mod generator;
+mod growth;
+mod memory;
 mod page;
 mod path;
 mod rounds;

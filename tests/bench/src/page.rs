@@ -1,11 +1,16 @@
 //! What pages of figures have in common: what it ran on, for each target whether
-//! it is met.
+//! it is met, and where charts go.
+//!
+//! A page is what a measurement prints; whoever runs it keeps that or not.
 
 use std::{
     fmt::{self, Write},
     fs,
+    path::PathBuf,
     process::Command,
 };
+
+use anyhow::Context;
 
 /// What it ran on.
 pub(crate) fn head() -> String {
@@ -44,6 +49,19 @@ impl fmt::Display for Target {
         let verdict = if self.is_met() { "met" } else { "MISSED" };
         write!(f, "- {what}: {value:.2}, at most {bound}: {verdict}")
     }
+}
+
+/// The folder that charts are written into, if they are to be kept.
+const FOLDER: &str = "HOSTFW_BENCH_CHARTS";
+
+/// Keeps a chart beside the page, and says how the page shows it.
+pub(crate) fn chart(name: &str, title: &str, svg: &str) -> anyhow::Result<String> {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
+        return Ok(String::new());
+    };
+    let file = folder.join(format!("{name}.svg"));
+    fs::write(&file, svg).with_context(|| format!("write {}", file.display()))?;
+    Ok(format!("![{title}]({name}.svg)\n\n"))
 }
 
 /// Adds to a text.

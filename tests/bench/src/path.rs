@@ -1,11 +1,14 @@
 //! What a packet costs on its whole way into a socket: beside nothing, beside
 //! the cheapest programs that there are, and beside nftables with the same
-//! rules. Everything is in network namespaces.
+//! rules; and how that grows with rules and flows. Everything is in network
+//! namespaces.
 
 use anyhow::Context;
 
 use crate::{
+    chart::number,
     flows::Family,
+    growth,
     rounds::{Effort, Ground, measure},
     rules::Rules,
     table, traffic,
@@ -15,9 +18,9 @@ use crate::{
 const EFFORT: Effort = Effort { rounds: 9, packets: 50_000 };
 
 /// One rule after the other: beyond that, loading and a sample take minutes.
-const MOST_WALKED: u32 = 1_000;
+pub(crate) const MOST_WALKED: u32 = 1_000;
 
-/// Measures with each of the numbers of rules.
+/// Measures with each of the numbers of rules, then growth.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let sizes: Vec<u32> = arguments
         .iter()
@@ -36,7 +39,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
             show(Rules { family, count: n_rules })?;
         }
     }
-    Ok(())
+    growth::run(EFFORT)
 }
 
 fn show(rules: Rules) -> anyhow::Result<()> {
@@ -47,6 +50,7 @@ fn show(rules: Rules) -> anyhow::Result<()> {
     let lab = format!("bench_{}_{count}", family.name());
     let ground = Ground::new(&lab, walls.iter().map(|wall| (*wall, rules)).collect());
     let rows = measure(&ground.beds()?, &traffic::ALL, EFFORT)?;
-    println!("## {count} rules, {}\n\n{}", family.name(), table::table(&walls, &rows));
+    let n_rules = number(f64::from(count));
+    println!("## {n_rules} rules, {}\n\n{}", family.name(), table::table(&walls, &rows));
     Ok(())
 }

@@ -90,6 +90,11 @@ impl Row {
         self.walls.iter().position(|(one, _)| *one == wall)
     }
 
+    /// The bed with this wall and so many rules.
+    pub(crate) fn place_of(&self, wall: Wall, n_rules: u32) -> Option<usize> {
+        self.walls.iter().position(|(one, rules)| *one == wall && rules.count == n_rules)
+    }
+
     /// Nanoseconds for a packet, and the spread.
     pub(crate) fn cost(&self, bed: Option<usize>) -> Option<(f64, f64)> {
         let samples = self.samples.get(bed?)?;
