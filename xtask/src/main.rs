@@ -59,12 +59,13 @@ enum Verb {
     Lab,
     /// The four-host demonstration with its table of probes.
     Demo,
-    /// What a packet costs.
+    /// What a packet costs; with `--write`, also as a page of docs/performance.
     Bench {
         /// Which benchmark.
         #[arg(value_enum, default_value = "program")]
         what: bench::What,
         /// Passed on to the benchmark: for `path` the numbers of rules.
+        /// `--write` keeps what it prints.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
