@@ -23,6 +23,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let begin = Instant::now();
     setup::run(false)?;
     setup::packages()?;
+    setup::benchmarks()?;
     bpf::build()?;
 
     let mut sum = Sum::default();
@@ -42,6 +43,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
             let privileged = ["--package", "hostfw-parity", "--package", "hostfw-scenario"];
             let mut cargo = run::cargo(&["test", "--no-fail-fast"]);
             sum.tests("parity and scenarios", cargo.args(privileged))?;
+            // Alone: what runs beside it would be measured too.
+            let guard = ["test", "--package", "hostfw-bench"];
+            sum.tests("guard of costs", &mut run::cargo(&guard))?;
         }
         Err(error) => sum.failure("daemon and command", &format!("{error:#}")),
     }

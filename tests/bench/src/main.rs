@@ -11,6 +11,8 @@ mod chart;
 mod flows;
 mod generator;
 mod growth;
+#[cfg(test)]
+mod guard;
 mod memory;
 mod page;
 mod path;
