@@ -64,7 +64,8 @@ enum Verb {
         /// Which benchmark.
         #[arg(value_enum, default_value = "program")]
         what: bench::What,
-        /// Passed on to the benchmark: for `path` the numbers of rules.
+        /// Passed on to the benchmark: for `path` numbers of rules,
+        /// `growth`, `--rounds N`.
         /// `--write` keeps what it prints.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,

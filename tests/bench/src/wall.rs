@@ -1,15 +1,18 @@
 //! What may stand between a device and the sockets, and how it is put up.
 
-use std::{io::Write, os::fd::OwnedFd, process::Stdio};
+use std::{io::Write, os::fd::OwnedFd, process::Stdio, time::Duration};
 
 use anyhow::{Context, ensure};
-use hostfw_scenario::{Firewall, ForeignProgram, Host, Place};
+use hostfw_scenario::{Firewall, ForeignProgram, Host, Place, wait_until};
 
 use crate::{
     flows::{FRAME_BYTES, Family},
     rules::Rules,
     traffic::Kind,
 };
+
+/// The daemon has this long to put 100,000 rules into force.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wall {
@@ -105,7 +108,12 @@ impl Wall {
                 let mut ours = Firewall::new(host);
                 ours.configure("devices: {include: [eth0]}\n");
                 ours.policy("bench.yaml", &rules.policy());
-                ours.start();
+                ours.spawn();
+                // Longer than a scenario waits: many rules, on a machine that
+                // may be doing other things.
+                wait_until("policy in force", PATIENCE, || ours.log().contains("in force"));
+                let attached = |log: &str| log.contains("attached device=\"eth0\"");
+                ensure!(attached(&ours.log()), "eth0 is filtered:\n{}", ours.log());
                 return Ok((Some(ours), None));
             }
             Self::NftSet => host.nft(&rules.nft_set()),
