@@ -5,7 +5,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -65,7 +65,7 @@ fn one(what: What, arguments: &[&String], write: bool) -> anyhow::Result<()> {
         }
     };
     cargo.args(arguments);
-    if write { written(name(what), &mut cargo) } else { run::shown(&mut cargo) }
+    if write { written(&pages(), &name(what), &mut cargo) } else { run::shown(&mut cargo) }
 }
 
 /// As it is typed.
@@ -74,13 +74,12 @@ fn name(what: What) -> String {
 }
 
 /// Shows what the command prints, and makes it a page when all went well.
-fn written(name: String, command: &mut Command) -> anyhow::Result<()> {
-    let folder = pages();
-    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+fn written(folder: &Path, name: &str, command: &mut Command) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     let line = run::line(command);
     println!("$ {line}");
     // Charts go beside the page.
-    command.env("HOSTFW_BENCH_CHARTS", &folder).stdout(Stdio::piped());
+    command.env("HOSTFW_BENCH_CHARTS", folder).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("start `{line}`"))?;
     let output = child.stdout.take().context("the output was asked for")?;
     let mut text = format!("# Figures of `cargo xtask bench {name}`\n\n");
@@ -117,5 +116,19 @@ mod tests {
         once.sort();
         once.dedup();
         assert_eq!(once.len(), names.len());
+    }
+
+    #[test]
+    fn a_page_is_what_a_benchmark_printed_and_stays_when_one_fails() {
+        let name = format!("hostfw-pages-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let run =
+            |script: &str| written(&folder, "stand-in", Command::new("sh").args(["-c", script]));
+        run("echo '12 ns '; touch $HOSTFW_BENCH_CHARTS/chart.svg").expect("all goes well");
+        run("echo broken; exit 1").expect_err("a failure is one");
+        let page = fs::read_to_string(folder.join("stand-in.md")).expect("a page");
+        assert_eq!(page, "# Figures of `cargo xtask bench stand-in`\n\n12 ns\n");
+        assert!(folder.join("chart.svg").is_file());
+        fs::remove_dir_all(folder).expect("a folder of the test");
     }
 }
