@@ -1,14 +1,10 @@
 //! Prepares what the lab needs and runs its tests: the packages, built from
 //! development binaries, a Debian in a folder to install them on, and kernels
-//! that start it on a machine of its own.
+//! that start it on a machine of its own. The last two are fetched.
 //!
 //! What is tested is known to the tests.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::Context;
 
@@ -34,28 +30,44 @@ pub(crate) fn run() -> anyhow::Result<()> {
     setup::run(false)?;
     setup::packages()?;
     bpf::build()?;
-    run::shown(&mut tests()?)
+    packages()?;
+    fetch()?;
+    let mut cargo = run::cargo(&["test", "--no-fail-fast", "--package", "hostfw-lab"]);
+    run::shown(cargo.envs(places()))
 }
 
-/// The run of the tests, prepared.
-pub(crate) fn tests() -> anyhow::Result<Command> {
-    let folder = run::root().join("target/lab");
-    let packages = folder.join("packages");
-    package::write_repository(&packages)?;
-    let mut cargo = run::cargo(&["test", "--no-fail-fast", "--package", "hostfw-lab"]);
-    let kernels = folder.join("kernels");
-    vm::for_disks(&KERNELS, &kernels)?;
-    cargo.env("HOSTFW_LAB_ROOT", system(&folder)?).env("HOSTFW_LAB_PACKAGES", &packages);
-    cargo.env("HOSTFW_LAB_KERNELS", &kernels);
-    Ok(cargo)
+/// Fetches the kernels and the Debian that machines run, and builds nothing.
+pub(crate) fn fetch() -> anyhow::Result<()> {
+    vm::for_disks(&KERNELS, &folder().join("kernels"))?;
+    system()
+}
+
+/// Builds the packages that hosts of the lab install.
+pub(crate) fn packages() -> anyhow::Result<()> {
+    package::write_repository(&folder().join("packages"))
+}
+
+/// Where the tests find what is prepared for them.
+pub(crate) fn places() -> [(&'static str, PathBuf); 3] {
+    let place = |variable, name| (variable, folder().join(name));
+    [
+        place("HOSTFW_LAB_ROOT", SUITE),
+        place("HOSTFW_LAB_PACKAGES", "packages"),
+        place("HOSTFW_LAB_KERNELS", "kernels"),
+    ]
+}
+
+fn folder() -> PathBuf {
+    run::root().join("target/lab")
 }
 
 /// A Debian in a folder, installed once.
-fn system(folder: &Path) -> anyhow::Result<PathBuf> {
+fn system() -> anyhow::Result<()> {
+    let folder = folder();
     let whole = folder.join(SUITE);
     let list = folder.join(format!("{SUITE}.list"));
     if whole.exists() && fs::read_to_string(&list).is_ok_and(|made_of| made_of == SYSTEM) {
-        return Ok(whole);
+        return Ok(());
     }
     if whole.exists() {
         fs::remove_dir_all(&whole).with_context(|| format!("remove {}", whole.display()))?;
@@ -72,8 +84,7 @@ fn system(folder: &Path) -> anyhow::Result<PathBuf> {
     for unread in ["man", "locale", "doc"] {
         install.arg(format!("--dpkgopt=path-exclude=/usr/share/{unread}/*"));
     }
-    run::shown(install.arg(SUITE).arg(&part))?;
+    run::shown(&mut run::tied(install.arg(SUITE).arg(&part)))?;
     fs::rename(&part, &whole).with_context(|| format!("write {}", whole.display()))?;
-    fs::write(&list, SYSTEM).with_context(|| format!("write {}", list.display()))?;
-    Ok(whole)
+    fs::write(&list, SYSTEM).with_context(|| format!("write {}", list.display()))
 }

@@ -10,6 +10,7 @@
 )]
 
 mod bench;
+mod beside;
 mod bpf;
 mod demo;
 mod deny;
@@ -17,6 +18,7 @@ mod lab;
 mod mutants;
 mod notices;
 mod package;
+mod programs;
 mod rollout;
 mod run;
 mod sbom;
@@ -54,7 +56,12 @@ enum Verb {
         /// Series such as 6.18, or `newest`: whatever Debian has.
         #[arg(value_name = "KERNEL")]
         kernels: Vec<String>,
+        /// How many machines run at a time.
+        #[arg(long, default_value_t = 2, value_name = "N")]
+        at_a_time: usize,
     },
+    /// Fetch the kernels and the Debian that machines of the tests run.
+    Fetch,
     /// The package on a host with systemd, from install to purge.
     Lab,
     /// The four-host demonstration with its table of probes.
@@ -101,7 +108,8 @@ fn main() -> ExitCode {
         }
         Verb::Bpf => bpf::run(),
         Verb::Test => test::run(),
-        Verb::Vm { kernels } => vm::run(&kernels),
+        Verb::Vm { kernels, at_a_time } => vm::run(&kernels, at_a_time),
+        Verb::Fetch => setup::packages().and_then(|()| vm::fetch()).and_then(|()| lab::fetch()),
         Verb::Lab => lab::run(),
         Verb::Demo => demo::run(),
         Verb::Bench { what, arguments } => bench::run(what, &arguments),

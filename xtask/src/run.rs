@@ -39,6 +39,22 @@ pub(crate) fn line(command: &Command) -> String {
     command.get_args().fold(name.into_owned(), |line, word| line + " " + &word.to_string_lossy())
 }
 
+/// The same command, which is told to end when whoever started it does.
+pub(crate) fn tied(command: &Command) -> Command {
+    let mut tied = Command::new("setpriv");
+    tied.arg("--pdeathsig=TERM").arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => tied.env(name, value),
+            None => tied.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        tied.current_dir(folder);
+    }
+    tied
+}
+
 /// Shows the command, runs it with this terminal, and fails unless it succeeds.
 pub(crate) fn shown(command: &mut Command) -> anyhow::Result<()> {
     let line = line(command);

@@ -4,29 +4,45 @@
 //! and adds up what they report.
 
 use std::{
-    io::{BufRead, BufReader},
-    process::{Command, Stdio},
+    io::{self, BufRead, BufReader},
+    path::Path,
+    process::{Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 
 use crate::{
-    bpf, demo, deny, lab, rollout, run, setup,
-    vm::{self, Outcome},
+    beside::Beside,
+    bpf, deny, lab, package,
+    programs::{self, Kind, Program},
+    rollout, run, setup,
 };
+
+/// Where tests stand that wait for time to pass more than they compute. They
+/// begin, and what only computes fills the time until the machines are done.
+const WAITING: [&str; 3] = ["tests/parity", SCENARIOS, LAB];
+const SCENARIOS: &str = "tests/scenario";
+const LAB: &str = "tests/lab";
 
 /// Format, lints, tests without and with privilege.
 ///
 /// A step that fails does not stop the next ones: one run shows everything.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let begin = Instant::now();
+    let mut sum = Sum::new();
+    // By its path: what is built below takes the place of the running file.
+    let itself = std::env::current_exe().context("find this program")?;
     setup::run(false)?;
+    setup::machines()?;
     setup::packages()?;
     setup::benchmarks()?;
+    // Waits for the network and for the disk while others compute.
+    let mut fetch = Command::new(&itself);
+    fetch.arg("fetch");
+    let fetched = Beside::start(vec![("machines".into(), fetch)]);
+    sum.heading("kernel object");
     bpf::build()?;
 
-    let mut sum = Sum::default();
     sum.check("format", &mut run::cargo(&["fmt", "--all", "--check"]));
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
     sum.check("lints", &mut run::cargo(&lints));
@@ -34,49 +50,23 @@ pub(crate) fn run() -> anyhow::Result<()> {
     for (name, mut command) in rollout::judgements() {
         sum.check(name, &mut command);
     }
-    sum.tests("default members", &mut run::cargo(&["test", "--no-fail-fast"]))?;
-    sum.tests("fuzz corpus", &mut run::cargo(&["test", "--package", "hostfw-fuzz"]))?;
-    let conformance = ["run", "--package", "hostfw-conformance"];
-    sum.tests("conformance", &mut run::cargo(&conformance))?;
-    match demo::build_binaries() {
-        Ok(()) => {
-            let privileged = ["--package", "hostfw-parity", "--package", "hostfw-scenario"];
-            let mut cargo = run::cargo(&["test", "--no-fail-fast"]);
-            sum.tests("parity and scenarios", cargo.args(privileged))?;
-            // Alone: what runs beside it would be measured too.
-            let guard = ["test", "--package", "hostfw-bench"];
-            sum.tests("guard of costs", &mut run::cargo(&guard))?;
-        }
-        Err(error) => sum.failure("daemon and command", &format!("{error:#}")),
-    }
+    sum.heading("programs of the tests");
+    let (programs, built) = programs::tests();
+    sum.all_well("programs of the tests", built);
+    sum.heading("packages");
+    let packages = lab::packages().and_then(|()| package::development_programs());
+    let packages = sum.all_well("packages", packages);
+    let is_fetched = sum.beside(fetched);
+    sum.programs(programs, packages.as_deref(), is_fetched, &itself);
 
-    match lab::tests() {
-        Ok(mut cargo) => sum.tests("packages on a host", &mut cargo)?,
-        Err(error) => sum.failure("packages on a host", &format!("{error:#}")),
-    }
-
-    match vm::outcomes(&vm::ALWAYS) {
-        Ok(outcomes) => outcomes.iter().for_each(|outcome| sum.kernel(outcome)),
-        Err(error) => sum.failure("other kernels", &format!("{error:#}")),
-    }
-
-    for problem in &sum.problems {
-        println!("failed: {problem}");
-    }
-    for what in &sum.unchecked {
-        println!("NOT CHECKED: {what}");
-    }
-    println!("took {} s", round_up(begin.elapsed()));
-    println!("{} passed, {} failed", sum.passed, sum.failed);
-    if sum.failed > 0 {
-        bail!("not everything passed");
-    }
-    Ok(())
+    let mut documentation = run::cargo(&["test", "--doc", "--no-fail-fast"]);
+    sum.tests("documentation", documentation.args(programs::EVERYTHING));
+    sum.close()
 }
 
 /// What passed and what failed so far; a check counts as one test.
-#[derive(Default)]
 struct Sum {
+    begin: Instant,
     passed: u64,
     failed: u64,
     problems: Vec<String>,
@@ -85,7 +75,18 @@ struct Sum {
 }
 
 impl Sum {
+    fn new() -> Self {
+        let (problems, unchecked) = (Vec::new(), Vec::new());
+        Self { begin: Instant::now(), passed: 0, failed: 0, problems, unchecked }
+    }
+
+    /// Says what begins, and when.
+    fn heading(&self, name: &str) {
+        println!("[{} s] {name}", self.begin.elapsed().as_secs());
+    }
+
     fn check(&mut self, name: &str, command: &mut Command) {
+        self.heading(name);
         match run::shown(command) {
             Ok(()) => self.passed += 1,
             Err(error) => self.failure(name, &format!("{error:#}")),
@@ -110,52 +111,138 @@ impl Sum {
         }
     }
 
+    /// Runs the programs of the tests. Those that need what is not there are not
+    /// run; that it is not there is a failure already.
+    fn programs(
+        &mut self,
+        mut programs: Vec<Program>,
+        packages: Option<&Path>,
+        is_fetched: bool,
+        itself: &Path,
+    ) {
+        let command = |program: &Program| {
+            let mut command = program.command();
+            // What is packaged is what scenarios start.
+            command.envs(lab::places()).envs(packages.map(|folder| ("HOSTFW_PROGRAMS", folder)));
+            command
+        };
+        programs.retain(|program| {
+            let is_there = match program.place.as_str() {
+                LAB => packages.is_some() && is_fetched,
+                SCENARIOS => packages.is_some(),
+                _ => true,
+            };
+            is_there && program.kind == Kind::Tests
+        });
+        let turn = |program: &Program| WAITING.iter().position(|place| program.place == *place);
+        programs.sort_by_key(|program| turn(program).unwrap_or(WAITING.len()));
+
+        // An emulated machine keeps one processor busy; one at a time leaves the
+        // other to tests that are timed, as do those that only the patience of
+        // this program limits.
+        let mut kernels = Command::new("nice");
+        kernels.args(["-n", "19"]).arg(itself).args(["vm", "--at-a-time", "1"]);
+        let mut beside = vec![("other kernels".to_owned(), kernels)];
+        let is_machines = |program: &Program| program.place == LAB && program.name == "kernels";
+        for machines in programs.extract_if(.., |program| is_machines(program)) {
+            let mut one_by_one = command(&machines);
+            one_by_one.arg("--test-threads=1");
+            beside.push((machines.title(), one_by_one));
+        }
+        let beside = Beside::start(beside);
+        for program in programs {
+            self.tests(&program.title(), &mut command(&program));
+        }
+        self.beside(beside);
+    }
+
     fn failure(&mut self, name: &str, what: &str) {
         self.failed += 1;
         self.problems.push(format!("{name}: {what}"));
     }
 
-    /// Adds what one emulated kernel came to.
-    fn kernel(&mut self, Outcome { asked, verdict }: &Outcome) {
-        match verdict {
-            Ok(verdict) => {
-                self.passed += verdict.passed;
-                self.failed += verdict.failed;
-                let failed = verdict.failed_tests.iter();
-                self.problems.extend(failed.map(|test| format!("kernel {asked}: {test}")));
-            }
-            Err(error) => self.failure(&format!("kernel {asked}"), &format!("{error:#}")),
+    /// The value, or a failure.
+    fn all_well<T>(&mut self, name: &str, result: anyhow::Result<T>) -> Option<T> {
+        result.map_err(|error| self.failure(name, &format!("{error:#}"))).ok()
+    }
+
+    /// Runs test programs and adds up their result lines.
+    fn tests(&mut self, name: &str, command: &mut Command) {
+        self.heading(name);
+        let line = run::line(command);
+        println!("$ {line}");
+        let failed_before = self.failed;
+        let status = by_line(command, |line| self.line(name, line));
+        self.ended(name, &line, status, failed_before);
+    }
+
+    /// Waits for what ran beside, shows what it wrote, and adds up its result
+    /// lines; true when nothing failed.
+    fn beside(&mut self, beside: Beside) -> bool {
+        let failed_before_all = self.failed;
+        for done in beside.wait() {
+            let took = done.took.as_secs();
+            self.heading(&format!("{}, which ran beside for {took} s", done.name));
+            println!("$ {}", done.line);
+            let failed_before = self.failed;
+            done.text.lines().for_each(|line| self.line(&done.name, line));
+            self.ended(&done.name, &done.line, done.status, failed_before);
+        }
+        self.failed == failed_before_all
+    }
+
+    fn line(&mut self, name: &str, line: &str) {
+        println!("{line}");
+        if let Some((passed, failed)) = result_of(line) {
+            self.passed += passed;
+            self.failed += failed;
+        } else if let Some(test) = failed_test(line) {
+            self.problems.push(format!("{name}: {test}"));
         }
     }
 
-    /// Runs test programs and adds up their result lines. A run that fails
-    /// without one (it does not build, it was killed) counts as a failure.
-    fn tests(&mut self, name: &str, command: &mut Command) -> anyhow::Result<()> {
-        let line = run::line(command);
-        println!("$ {line}");
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("start `{line}`"))?;
-        let output = child.stdout.take().context("the output was asked for")?;
-        let failed_before = self.failed;
-        for line in BufReader::new(output).lines() {
-            let line = line.context("read the output of the tests")?;
-            println!("{line}");
-            if let Some((passed, failed)) = result_of(&line) {
-                self.passed += passed;
-                self.failed += failed;
-            } else if let Some(test) = failed_test(&line) {
-                self.problems.push(format!("{name}: {test}"));
-            }
+    /// A run that fails without a result line (it does not build, it was killed)
+    /// counts as a failure.
+    fn ended(
+        &mut self,
+        name: &str,
+        line: &str,
+        status: io::Result<ExitStatus>,
+        failed_before: u64,
+    ) {
+        match status {
+            Ok(status) if status.success() => {}
+            Ok(_) if self.failed > failed_before => {}
+            Ok(status) => self.failure(name, &format!("`{line}` ended with {status}")),
+            Err(error) => self.failure(name, &format!("`{line}` cannot be run: {error}")),
         }
-        let status = child.wait().with_context(|| format!("wait for `{line}`"))?;
-        if !status.success() && self.failed == failed_before {
-            self.failure(name, &format!("`{line}` ended with {status}"));
+    }
+
+    /// The closing lines.
+    fn close(self) -> anyhow::Result<()> {
+        for problem in &self.problems {
+            println!("failed: {problem}");
+        }
+        for what in &self.unchecked {
+            println!("NOT CHECKED: {what}");
+        }
+        println!("took {} s", round_up(self.begin.elapsed()));
+        println!("{} passed, {} failed", self.passed, self.failed);
+        if self.failed > 0 {
+            bail!("not everything passed");
         }
         Ok(())
     }
+}
+
+/// Runs the command and gives away each line that it writes.
+fn by_line(command: &mut Command, mut each: impl FnMut(&str)) -> io::Result<ExitStatus> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let output = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    for line in BufReader::new(output).lines() {
+        each(&line?);
+    }
+    child.wait()
 }
 
 /// The two numbers of `test result: ok. 3 passed; 0 failed; 0 ignored; ...`, or
@@ -208,10 +295,33 @@ mod tests {
 
     #[test]
     fn a_run_that_dies_without_a_result_line_counts_as_a_failure() {
-        let mut sum = Sum::default();
-        let mut dies = Command::new("sh");
-        dies.args(["-c", "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; exit 9"]);
-        sum.tests("stand-in", &mut dies).expect("a shell can be started");
+        let dies = || {
+            let mut dies = Command::new("sh");
+            dies.args(["-c", "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; exit 9"]);
+            dies
+        };
+        let mut sum = Sum::new();
+        sum.tests("stand-in", &mut dies());
         assert_eq!((sum.passed, sum.failed), (2, 1));
+        assert!(!sum.beside(Beside::start(vec![("stand-in".into(), dies())])));
+        assert_eq!((sum.passed, sum.failed), (4, 2));
+        assert!(sum.close().is_err());
+    }
+
+    #[test]
+    fn what_fails_beside_is_named() {
+        let mut fails = Command::new("sh");
+        fails.args(["-c", "echo 'test a ... FAILED'; echo 3 passed, 1 failed; exit 1"]);
+        let mut sum = Sum::new();
+        assert!(!sum.beside(Beside::start(vec![("machines".into(), fails)])));
+        assert_eq!((sum.passed, sum.failed), (3, 1));
+        assert_eq!(sum.problems, ["machines: a"]);
+    }
+
+    #[test]
+    fn what_cannot_be_started_is_a_failure() {
+        let mut sum = Sum::new();
+        sum.tests("nothing", &mut Command::new("/no/such/program"));
+        assert_eq!((sum.passed, sum.failed), (0, 1));
     }
 }

@@ -447,12 +447,14 @@ fn replace(path: &Path, bytes: &[u8]) {
     fs::rename(&beside, path).expect("a file of the lab");
 }
 
-/// A program: one that this workspace built, which stands beside or above the
-/// running test, or one of the system.
+/// A program: one of the folder that `HOSTFW_PROGRAMS` names, one that this
+/// workspace built, which stands beside or above the running test, or one of the
+/// system.
 pub fn binary(name: &str) -> PathBuf {
+    let named = std::env::var_os("HOSTFW_PROGRAMS").map(PathBuf::from);
     let here = std::env::current_exe().unwrap_or_default();
     let built = here.ancestors().skip(1).take(2).map(Path::to_owned);
     let system = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from);
-    let mut places = built.chain(system).map(|folder| folder.join(name));
+    let mut places = named.into_iter().chain(built).chain(system).map(|folder| folder.join(name));
     places.find(|file| file.is_file()).unwrap_or_else(|| PathBuf::from(name))
 }

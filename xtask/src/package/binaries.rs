@@ -7,10 +7,10 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use super::{Machine, epoch_s, folder, layout::Made};
-use crate::{notices, run, sbom};
+use crate::{notices, programs, run, sbom};
 
 /// How much the compiler shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,28 +23,8 @@ pub(crate) enum Profile {
 
 /// Builds daemon and command for the machine, and what describes them.
 pub(crate) fn build(machine: Machine, profile: Profile) -> anyhow::Result<Made> {
-    let target = format!("{}-unknown-linux-gnu", machine.cpu());
     let place = folder();
-    bring_library(&target)?;
-    let mut cargo = run::cargo(&["build", "--quiet", "--package", "hostfw-daemon"]);
-    cargo.args(["--package", "hostfw-cli", "--bins", "--target", &target, "--target-dir"]);
-    cargo.arg(&place);
-    let (name, built) = match profile {
-        Profile::Release => ("release", "release"),
-        Profile::Dev => ("dev", "debug"),
-    };
-    cargo.args(["--profile", name, "--config", &format!("profile.{name}.strip=\"symbols\"")]);
-    // Nobody sees them in a stripped program, and they take time.
-    cargo.args(["--config", &format!("profile.{name}.debug=0")]);
-    let flags = [vec!["-Ctarget-feature=+crt-static".to_owned()], run::hidden_folders()?].concat();
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
-    if machine.cpu() != std::env::consts::ARCH {
-        let variable = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
-        cargo.env(variable, format!("{}-linux-gnu-gcc", machine.cpu()));
-    }
-    run::shown(&mut cargo)?;
-
-    let built = place.join(&target).join(built);
+    let built = compile(machine, profile)?;
     let made = Made {
         hostfwd: built.join("hostfwd"),
         hostfw: built.join("hostfw"),
@@ -61,6 +41,36 @@ pub(crate) fn build(machine: Machine, profile: Profile) -> anyhow::Result<Made> 
     sbom::write(&made.sbom, epoch_s()?)?;
     notices::write(&made.notices)?;
     Ok(made)
+}
+
+/// Builds daemon and command into a folder, with the program that tests them on
+/// other kernels where they are for tests: it is static too, and made of the
+/// same.
+pub(super) fn compile(machine: Machine, profile: Profile) -> anyhow::Result<PathBuf> {
+    let target = format!("{}-unknown-linux-gnu", machine.cpu());
+    let place = folder();
+    bring_library(&target)?;
+    let mut cargo = run::cargo(&["build", "--quiet", "--package", "hostfw-daemon"]);
+    cargo.args(["--package", "hostfw-cli", "--bins", "--target", &target, "--target-dir"]);
+    cargo.arg(&place);
+    if profile == Profile::Dev {
+        cargo.args(["--package", "hostfw-vm"]);
+    }
+    let (name, built) = match profile {
+        Profile::Release => ("release", "release"),
+        Profile::Dev => ("dev", "debug"),
+    };
+    cargo.args(["--profile", name, "--config", &format!("profile.{name}.strip=\"symbols\"")]);
+    // Nobody sees them in a stripped program, and they take time.
+    cargo.args(["--config", &format!("profile.{name}.debug=0")]);
+    let flags = [vec!["-Ctarget-feature=+crt-static".to_owned()], run::hidden_folders()?].concat();
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    if machine.cpu() != std::env::consts::ARCH {
+        let variable = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
+        cargo.env(variable, format!("{}-linux-gnu-gcc", machine.cpu()));
+    }
+    run::shown(&mut cargo)?;
+    Ok(place.join(&target).join(built))
 }
 
 /// The program with an argument, emulated where the machine is another one.
@@ -104,9 +114,8 @@ fn shows_no_folder(program: &Path) -> anyhow::Result<()> {
 
 /// Manual pages and completions, which are alike for every machine.
 fn write_manual(folder: &PathBuf) -> anyhow::Result<()> {
-    for package in ["hostfw-daemon", "hostfw-cli"] {
-        let mut cargo = run::cargo(&["run", "--quiet", "--package", package]);
-        run::shown(cargo.args(["--example", "manual", "--"]).arg(folder))?;
-    }
-    Ok(())
+    let writers = programs::examples()?;
+    let writers: Vec<_> = writers.iter().filter(|one| one.name.ends_with("-manual")).collect();
+    ensure!(writers.len() == 2, "each of the two programs has a manual, not {writers:?}");
+    writers.iter().try_for_each(|writer| run::shown(writer.command().arg(folder)))
 }

@@ -20,7 +20,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-pub(crate) use self::repository::write as write_repository;
+pub(crate) use self::repository::{programs as development_programs, write as write_repository};
 
 use self::binaries::Profile;
 use crate::{bpf, run, setup};

@@ -21,8 +21,7 @@ use crate::run;
 
 /// Fills the folder for hosts of this machine's kind.
 pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
-    let here = Machine::value_variants().iter().find(|one| one.cpu() == std::env::consts::ARCH);
-    let here = *here.context("packages are built for amd64 and arm64, and this is neither")?;
+    let here = here()?;
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("empty {}", folder.display()))?;
     }
@@ -44,6 +43,16 @@ pub(crate) fn write(folder: &Path) -> anyhow::Result<()> {
     let index = index.context("run dpkg-scanpackages")? + "\n";
     fs::write(folder.join("Packages"), index).context("write the index for apt")?;
     run::shown(Command::new("createrepo_c").arg("--quiet").arg(folder))
+}
+
+/// Builds the programs that these packages hold, and gives their folder.
+pub(crate) fn programs() -> anyhow::Result<PathBuf> {
+    binaries::compile(here()?, Profile::Dev)
+}
+
+fn here() -> anyhow::Result<Machine> {
+    let here = Machine::value_variants().iter().find(|one| one.cpu() == std::env::consts::ARCH);
+    here.copied().context("packages are built for amd64 and arm64, and this is neither")
 }
 
 /// The configuration of a revision. They differ, so that a package manager has

@@ -56,7 +56,8 @@ impl Verdict {
             bail!("{package}: no test was run");
         }
         if failed > 0 {
-            println!("{package}:\n{}", lines.join("\n"));
+            // Pushed in: results are counted once, at the end.
+            println!("{package}:\n  {}", lines.join("\n  "));
         }
         let facts = |kind: &str| {
             let lead = format!("{MARK}{kind} ");
@@ -112,6 +113,28 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
     text + &lacks
 }
 
+/// The lines of a test run for all kernels together, and how many failed. A
+/// kernel without a verdict is a failure.
+pub(crate) fn result(outcomes: &[Outcome]) -> (String, u64) {
+    let (mut text, mut passed, mut failed) = (String::new(), 0, 0);
+    for Outcome { asked, verdict } in outcomes {
+        match verdict {
+            Ok(verdict) => {
+                passed += verdict.passed;
+                failed += verdict.failed;
+                for test in &verdict.failed_tests {
+                    text += &format!("test {asked}: {test} ... FAILED\n");
+                }
+            }
+            Err(error) => {
+                failed += 1;
+                text += &format!("{asked}: {error:#}\ntest {asked}: no verdict ... FAILED\n");
+            }
+        }
+    }
+    (text + &format!("{passed} passed, {failed} failed"), failed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +162,22 @@ mod tests {
         let row = "| 6.1 | hostfw_in_eth | - | 34128 | 19177 | clsact | 5 | 0 | 7 |\n";
         assert!(table.contains(row), "{table}");
         assert!(table.ends_with("6.1; tcx needs Linux 6.6: devices are filtered with clsact"));
+    }
+
+    #[test]
+    fn what_failed_is_named_and_counted_as_in_a_test_run() {
+        let lines =
+            said(&["test a ... ok", "test b ... FAILED", "test result: x. 1 passed; 1 failed"]);
+        let some = Verdict::read(&lines, "x").expect("a result");
+        let outcomes = [
+            Outcome { asked: "6.1".into(), verdict: Ok(some) },
+            Outcome { asked: "5.10".into(), verdict: Err(anyhow::anyhow!("1 passed, 0 failed")) },
+        ];
+        let (text, failed) = result(&outcomes);
+        assert_eq!(failed, 2);
+        let named: Vec<&str> = text.lines().filter_map(failed_test).collect();
+        assert_eq!(named, ["6.1: b", "5.10: no verdict"]);
+        assert_eq!(text.lines().filter_map(result_of).collect::<Vec<_>>(), [(1, 2)]);
     }
 
     #[test]

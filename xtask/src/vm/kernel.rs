@@ -75,7 +75,7 @@ impl Kernel {
         let archive = folder.join(format!("{asked}.cpio"));
         fs::write(&archive, self.archive(program)?).context("write the archive")?;
         let image = self.folder.join(IMAGE);
-        let said = machine::run(asked, &image, &archive)?;
+        let said = machine::boot(asked, &image, &archive)?;
         let log = folder.join(format!("{asked}.log"));
         fs::write(&log, said.lines.join("\n")).context("keep the console")?;
         let Package { name, version } = &self.package;

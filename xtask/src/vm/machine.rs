@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use super::console;
+use crate::run;
 
 /// A machine that is not done by then is ended; the slowest takes a fifth of it
 /// on an idle host.
@@ -25,7 +26,7 @@ pub(crate) struct Said {
 }
 
 /// Boots a kernel with an archive, until it turns itself off.
-pub(crate) fn run(name: &str, kernel: &Path, archive: &Path) -> anyhow::Result<Said> {
+pub(crate) fn boot(name: &str, kernel: &Path, archive: &Path) -> anyhow::Result<Said> {
     let said = once(name, kernel, archive)?;
     if said.lines.iter().any(|line| console::is_ours(line)) {
         return Ok(said);
@@ -38,7 +39,7 @@ pub(crate) fn run(name: &str, kernel: &Path, archive: &Path) -> anyhow::Result<S
 
 fn once(name: &str, kernel: &Path, archive: &Path) -> anyhow::Result<Said> {
     let began = Instant::now();
-    let mut child = command(kernel, archive)
+    let mut child = run::tied(&command(kernel, archive))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

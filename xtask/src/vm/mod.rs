@@ -18,7 +18,7 @@ mod machine;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     sync::Mutex,
 };
 
@@ -26,54 +26,43 @@ use anyhow::{Context, bail, ensure};
 
 pub(crate) use self::debian::KEYRING;
 use self::{console::Verdict, debian::Debian, kernel::Kernel};
-use crate::{bpf, run, setup};
+use crate::{bpf, package, run, setup};
 
 /// The kernels that every change must pass: the oldest that is supported, and
 /// those of the two last Debian releases.
-pub(crate) const ALWAYS: [&str; 3] = ["5.10", "6.1", "6.12"];
-
-/// How many machines run at a time. Each keeps one processor busy.
-const AT_A_TIME: usize = 2;
+const ALWAYS: [&str; 3] = ["5.10", "6.1", "6.12"];
 
 /// What one kernel came to: its name as it was asked for, and the verdict, or
 /// why there is none.
-pub(crate) struct Outcome {
-    pub(crate) asked: String,
-    pub(crate) verdict: anyhow::Result<Verdict>,
+struct Outcome {
+    asked: String,
+    verdict: anyhow::Result<Verdict>,
 }
 
-impl Outcome {
-    pub(crate) fn passed(&self) -> bool {
-        self.verdict.as_ref().is_ok_and(|verdict| verdict.failed == 0)
-    }
-}
-
-/// Installs and builds what is missing, runs the kernels, and prints a table.
-pub(crate) fn run(asked: &[String]) -> anyhow::Result<()> {
+/// Installs and builds what is missing, runs the kernels, some at a time, and
+/// prints a table and what did not pass.
+pub(crate) fn run(asked: &[String], at_a_time: usize) -> anyhow::Result<()> {
     setup::run(false)?;
     bpf::build()?;
     let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
-    let outcomes = outcomes(if asked.is_empty() { &ALWAYS } else { &asked })?;
-    let failed = outcomes.iter().filter(|outcome| !outcome.passed()).count();
-    ensure!(failed == 0, "{failed} of {} kernels failed", outcomes.len());
-    Ok(())
-}
-
-/// Runs every kernel that was asked for, and prints what they say.
-pub(crate) fn outcomes(asked: &[&str]) -> anyhow::Result<Vec<Outcome>> {
+    let asked = if asked.is_empty() { &ALWAYS[..] } else { &asked };
     let (folder, debian) = archives()?;
-    let program = build(&folder)?;
+    let program = program(&folder)?;
     // Fetched one after the other: the package lists are not to be shared.
     let fetched: Vec<(&str, anyhow::Result<Kernel>)> =
         asked.iter().map(|asked| (*asked, Kernel::fetch(&debian, asked, &folder))).collect();
-    let outcomes = boot_all(fetched, &program, &folder);
+    let outcomes = boot_all(fetched, at_a_time, &program, &folder);
     println!("{}", console::table(&outcomes));
-    for outcome in &outcomes {
-        if let Err(error) = &outcome.verdict {
-            println!("{}: {error:#}", outcome.asked);
-        }
-    }
-    Ok(outcomes)
+    let (lines, failed) = console::result(&outcomes);
+    println!("{lines}");
+    ensure!(failed == 0, "{failed} failed");
+    Ok(())
+}
+
+/// Fetches the kernels that every change must pass.
+pub(crate) fn fetch() -> anyhow::Result<()> {
+    let (folder, debian) = archives()?;
+    ALWAYS.iter().try_for_each(|asked| Kernel::fetch(&debian, asked, &folder).map(drop))
 }
 
 /// Prepares kernels to start a disk, each in a folder of its name.
@@ -121,19 +110,10 @@ fn busybox(debian: &Debian, folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// Builds the test program. Only the last step, linking, differs from a usual
-/// build, so that everything before it is shared with the other tests.
-fn build(folder: &Path) -> anyhow::Result<PathBuf> {
-    let mut cargo = run::cargo(&["rustc", "--quiet", "--package", "hostfw-vm"]);
-    cargo.args(["--bin", "hostfw-vm", "--message-format", "json-render-diagnostics"]);
-    cargo.args(["--", "-Ctarget-feature=+crt-static", "-Cstrip=symbols"]);
-    let line = run::line(&cargo);
-    println!("$ {line}");
-    let output = cargo.stderr(Stdio::inherit()).output().context("start cargo")?;
-    ensure!(output.status.success(), "`{line}` ended with {}", output.status);
-    let messages = String::from_utf8_lossy(&output.stdout);
-    let built = executable(&messages).context("cargo names no program")?;
-    // A copy, because a usual build writes to the same place.
+/// Builds the test program, static as those that are packaged, with them.
+fn program(folder: &Path) -> anyhow::Result<PathBuf> {
+    let built = package::development_programs()?.join("hostfw-vm");
+    // A copy: another build must not change it between two machines.
     let program = folder.join("init");
     fs::copy(&built, &program).with_context(|| format!("copy {}", built.display()))?;
     let linked = run::answer(Command::new("ldd").arg(&program)).unwrap_or_default();
@@ -141,15 +121,9 @@ fn build(folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// The path in `"executable":"/a/b"` of cargo's messages.
-fn executable(messages: &str) -> Option<PathBuf> {
-    let (_, rest) = messages.rsplit_once("\"executable\":\"")?;
-    let (path, _) = rest.split_once('"')?;
-    Some(PathBuf::from(path))
-}
-
 fn boot_all(
     fetched: Vec<(&str, anyhow::Result<Kernel>)>,
+    at_a_time: usize,
     program: &Path,
     folder: &Path,
 ) -> Vec<Outcome> {
@@ -158,7 +132,8 @@ fn boot_all(
     let waiting = Mutex::new(fetched.into_iter().enumerate());
     let done = Mutex::new(Vec::with_capacity(n_fetched));
     std::thread::scope(|scope| {
-        for _ in 0..AT_A_TIME.min(processors) {
+        // Each keeps one processor busy.
+        for _ in 0..at_a_time.min(processors) {
             scope.spawn(|| {
                 loop {
                     let next = waiting.lock().expect("nobody panics with it").next();
@@ -173,16 +148,4 @@ fn boot_all(
     let mut done = done.into_inner().expect("nobody panics with it");
     done.sort_by_key(|(place, _)| *place);
     done.into_iter().map(|(_, outcome)| outcome).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_program_is_found_in_cargos_messages() {
-        let messages = "{\"executable\":null}\n{\"a\":1,\"executable\":\"/t/debug/x\",\"b\":2}\n";
-        assert_eq!(executable(messages), Some(PathBuf::from("/t/debug/x")));
-        assert_eq!(executable("{\"executable\":null}\n"), None);
-    }
 }
