@@ -172,7 +172,7 @@ impl Sum {
         let line = run::line(command);
         println!("$ {line}");
         let failed_before = self.failed;
-        let status = by_line(command, |line| self.line(name, line));
+        let status = by_line(&mut run::tied(command), |line| self.line(name, line));
         self.ended(name, &line, status, failed_before);
     }
 
