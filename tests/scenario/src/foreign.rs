@@ -55,8 +55,22 @@ impl ForeignProgram {
     /// When the kernel refuses.
     #[track_caller]
     pub fn chain(&self, host: &Host, device: &str, place: Place) -> OwnedFd {
+        self.link(host, device, false, place)
+    }
+
+    /// As [`Self::chain`], for departing packets.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    #[track_caller]
+    pub fn chain_departing(&self, host: &Host, device: &str, place: Place) -> OwnedFd {
+        self.link(host, device, true, place)
+    }
+
+    #[track_caller]
+    fn link(&self, host: &Host, device: &str, departing: bool, place: Place) -> OwnedFd {
         let ifindex = host.ifindex(device);
-        let link = host.inside(|| syscall::attach_tcx(&self.program, ifindex, false, place));
+        let link = host.inside(|| syscall::attach_tcx(&self.program, ifindex, departing, place));
         link.unwrap_or_else(|error| panic!("a link on {device}: {error}"))
     }
 
