@@ -23,6 +23,8 @@ pub(crate) enum What {
     Program,
     /// The whole way into a socket, beside nothing and beside nftables
     Path,
+    /// Requests, connections and bytes over TCP, beside nothing and beside nftables
+    Tcp,
 }
 
 /// Asks for pages below `docs/performance`.
@@ -57,12 +59,8 @@ fn one(what: What, arguments: &[&String], write: bool) -> anyhow::Result<()> {
         What::Program => {
             run::cargo(&["run", "--release", "--package", "hostfw-parity", "--bin", "bench", "--"])
         }
-        What::Path => {
-            setup::benchmarks()?;
-            // It starts them, and measures what is in the kernel.
-            demo::build_binaries()?;
-            run::cargo(&["run", "--quiet", "--package", "hostfw-bench", "--", "path"])
-        }
+        What::Path => packets("path")?,
+        What::Tcp => packets("tcp")?,
     };
     cargo.args(arguments);
     if write { written(&pages(), &name(what), &mut cargo) } else { run::shown(&mut cargo) }
@@ -131,4 +129,11 @@ mod tests {
         assert!(folder.join("chart.svg").is_file());
         fs::remove_dir_all(folder).expect("a folder of the test");
     }
+}
+
+/// One of the benchmarks that start the daemon and measure what is in the kernel.
+fn packets(what: &str) -> anyhow::Result<std::process::Command> {
+    setup::benchmarks()?;
+    demo::build_binaries()?;
+    Ok(run::cargo(&["run", "--quiet", "--package", "hostfw-bench", "--", what]))
 }

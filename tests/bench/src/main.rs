@@ -19,6 +19,7 @@ mod path;
 mod rounds;
 mod rules;
 mod table;
+mod tcp;
 mod time;
 mod traffic;
 mod wall;
@@ -32,6 +33,7 @@ fn main() -> anyhow::Result<()> {
     println!("{}", page::head());
     match what.as_str() {
         "path" => path::run(&rest),
-        _ => bail!("what is measured is one of: path"),
+        "tcp" => tcp::run(&rest),
+        _ => bail!("what is measured is one of: path, tcp"),
     }
 }
