@@ -25,6 +25,8 @@ pub(crate) enum What {
     Path,
     /// Requests, connections and bytes over TCP, beside nothing and beside nftables
     Tcp,
+    /// What the daemon promises: edits, a start, memory, idleness
+    Daemon,
 }
 
 /// Asks for pages below `docs/performance`.
@@ -61,6 +63,14 @@ fn one(what: What, arguments: &[&String], write: bool) -> anyhow::Result<()> {
         }
         What::Path => packets("path")?,
         What::Tcp => packets("tcp")?,
+        What::Daemon => {
+            // A release build: it is the daemon that is measured, and it is
+            // looked for beside the benchmark.
+            let packages = ["--package", "hostfw-daemon", "--package", "hostfw-cli"];
+            let mut binaries = run::cargo(&["build", "--release", "--quiet", "--bins"]);
+            run::shown(binaries.args(packages))?;
+            run::cargo(&["run", "--release", "--quiet", "--package", "hostfw-bench", "--", "daemon"])
+        }
     };
     cargo.args(arguments);
     if write { written(&pages(), &name(what), &mut cargo) } else { run::shown(&mut cargo) }

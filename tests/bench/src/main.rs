@@ -8,6 +8,7 @@
 mod bed;
 mod bpf;
 mod chart;
+mod daemon;
 mod flows;
 mod generator;
 mod growth;
@@ -32,8 +33,9 @@ fn main() -> anyhow::Result<()> {
     let rest: Vec<String> = words.collect();
     println!("{}", page::head());
     match what.as_str() {
+        "daemon" => daemon::run(&rest),
         "path" => path::run(&rest),
         "tcp" => tcp::run(&rest),
-        _ => bail!("what is measured is one of: path, tcp"),
+        _ => bail!("what is measured is one of: daemon, path, tcp"),
     }
 }

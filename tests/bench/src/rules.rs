@@ -28,11 +28,20 @@ impl Rules {
 
     /// A policy of ours.
     pub(crate) fn policy(self) -> String {
-        let mut text = String::from(
+        self.document("bench", 0)
+    }
+
+    /// A policy of ours with the rules from `first` on; its list of them is the
+    /// last thing in it.
+    pub(crate) fn document(self, name: &str, first: u32) -> String {
+        let mut text = format!(
             "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\n\
-             metadata: {name: bench}\nspec:\n  nodeSelector: {}\n  ingress:\n",
+             metadata: {{name: {name}}}\nspec:\n  nodeSelector: {{}}\n  ingress:\n",
         );
-        for (prefix, port) in self.each() {
+        let Self { family, count } = self;
+        for (prefix, port) in
+            (first..first + count).map(|rule| (family.prefix(rule), rule_port(rule)))
+        {
             put(
                 &mut text,
                 &format!(
