@@ -123,6 +123,7 @@ fn enforce(
         asked: BTreeMap::new(),
         next_token: 0,
         n_ended: 0,
+        is_complete: false,
     };
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -23,6 +23,7 @@ use tokio::{
 use crate::{
     answer, clock,
     denied::{Denied, Summary},
+    effects::chain,
     files, links, service,
     state::State,
     tally::Tally,
@@ -53,6 +54,8 @@ pub(crate) struct Shell {
     pub(crate) next_token: u64,
     /// Connections that were ended because their policy wants it.
     pub(crate) n_ended: u64,
+    /// Whether programs were loaded that no device has needed.
+    pub(crate) is_complete: bool,
 }
 
 impl Shell {
@@ -180,6 +183,11 @@ impl Shell {
     }
 
     fn prove(&mut self) {
+        if !std::mem::replace(&mut self.is_complete, true)
+            && let Err(error) = self.kernel.complete()
+        {
+            tracing::warn!(why = chain(error), "not every kind of device can be filtered");
+        }
         let attached = self.kernel.attached().into_iter();
         let whole = attached.filter(|one| one.ingress.program.and(one.egress.program).is_some());
         self.happened(Event::Proof(Ok(whole.map(|one| one.ifindex).collect())));

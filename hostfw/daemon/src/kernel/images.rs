@@ -136,8 +136,10 @@ impl Kernel {
             .keys()
             .map(|slot| self.image(*slot).map(|words| (*slot, words)))
             .collect::<Result<_, _>>()?;
-        let enforcing = object::load(&maps, capacity, object::Purpose::Enforce)?;
-        let mut rehearsing = object::load(&maps, capacity, object::Purpose::Rehearse)?;
+        let layers: Vec<Layer> =
+            self.links.values().map(|links| links.layer).chain([Layer::Ethernet]).collect();
+        let object::Programs { enforcing, mut rehearsing } =
+            object::load(&maps, capacity, &layers)?;
         for (slot, words) in &kept {
             place(&mut rehearsing, &maps, capacity, *slot, words)?;
         }
@@ -347,6 +349,7 @@ impl Kernel {
         bytes: &[u8],
     ) -> Result<Seen, KernelError> {
         let direction = if egress { Direction::Egress } else { Direction::Ingress };
+        object::loaded(&mut self.enforcing, direction, layer)?;
         let name = object::name(direction, layer);
         run(&mut self.enforcing, name, 0, forwarded, bytes, 1)
     }

@@ -77,7 +77,7 @@ pub struct Attached {
 #[derive(Clone, Debug)]
 pub(super) struct Links {
     name: String,
-    layer: Layer,
+    pub(super) layer: Layer,
     how: How,
 }
 
@@ -157,7 +157,7 @@ impl Kernel {
         direction: Direction,
     ) -> Result<(), KernelError> {
         let pin = self.link_pin(ifindex, layer, direction);
-        let program = object::program(&mut self.enforcing, object::name(direction, layer))?;
+        let program = object::loaded(&mut self.enforcing, direction, layer)?;
         let failed = |source| attach_error(name, direction, How::Tcx, source);
         if pin.exists() {
             if is_attached(&pin, ifindex)? {
@@ -204,7 +204,7 @@ impl Kernel {
         // bpffs takes folders: this one tells the next daemon where filters are.
         let mark = self.clsact_mark(ifindex, layer);
         fs::create_dir_all(&mark).map_err(|source| KernelError::Folder { path: mark, source })?;
-        let program = object::program(&mut self.enforcing, object::name(direction, layer))?;
+        let program = object::loaded(&mut self.enforcing, direction, layer)?;
         let options = NlOptions { priority: CLSACT_PRIORITY, handle: CLSACT_HANDLE, classid: None };
         let failed = |source| attach_error(name, direction, How::Clsact, source);
         let attached = program.attach_with_options(
@@ -371,7 +371,7 @@ pub(super) fn adopt(
         let how = match kind {
             PinKind::Clsact => How::Clsact,
             PinKind::Link(direction) => {
-                let program = object::program(enforcing, object::name(direction, layer))?;
+                let program = object::loaded(enforcing, direction, layer)?;
                 if !is_attached(&entry.path(), ifindex)? {
                     tracing::info!(ifindex, "a link has lost its device");
                     remove(&entry.path())?;

@@ -35,10 +35,12 @@ use std::{
 
 use aya::{Ebpf, maps::MapData};
 use hostfw_datapath::{
-    ABI_VERSION,
+    ABI_VERSION, Direction,
     control_word::{ControlWord, InForce},
+    packet::Layer,
 };
 
+use self::sys::Shared;
 pub use self::{
     counters::Counts,
     error::KernelError,
@@ -50,7 +52,6 @@ pub use self::{
     probe::Feature,
     size::Size,
 };
-use self::{object::Purpose, sys::Shared};
 
 /// Reads a value that the data path declares as plain old data.
 ///
@@ -122,9 +123,9 @@ impl Kernel {
             pairs: pinned.pairs.max(wanted.pairs),
             rules: pinned.rules.max(wanted.rules),
         });
-        let enforcing = object::load(&maps, capacity, Purpose::Enforce).map_err(probe::explain)?;
-        let mut rehearsing =
-            object::load(&maps, capacity, Purpose::Rehearse).map_err(probe::explain)?;
+        // Nearly every host has devices of this kind only.
+        let object::Programs { enforcing, mut rehearsing } =
+            object::load(&maps, capacity, &[Layer::Ethernet]).map_err(probe::explain)?;
         object::unpin_others(&maps, capacity);
         let control =
             MapData::from_pin(maps.join("control")).map_err(KernelError::map("CONTROL"))?;
@@ -155,6 +156,15 @@ impl Kernel {
         kernel.links = links::adopt(&mut kernel.enforcing, &kernel.config)?;
         let adopted = Adopted { control: kernel.control_word(), slots: kernel.slots.clone() };
         Ok((kernel, adopted))
+    }
+
+    /// Loads what no device has needed yet, so that the first one that does need
+    /// not wait for the verifier.
+    ///
+    /// # Errors
+    /// A program that the kernel refuses; a device that needs it is not filtered.
+    pub fn complete(&mut self) -> Result<(), KernelError> {
+        object::loaded(&mut self.enforcing, Direction::Ingress, Layer::Ip).map(drop)
     }
 
     /// The control word in force, as the programs see it.

@@ -3,12 +3,13 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    thread,
 };
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Map, MapData},
-    programs::{ProgramError, SchedClassifier},
+    programs::{Program, ProgramError, SchedClassifier},
 };
 use hostfw_datapath::{Direction, control_word::SLOTS, packet::Layer};
 
@@ -94,9 +95,20 @@ pub(super) fn pinned_capacity(maps: &Path) -> Option<Capacity> {
     Some(Capacity { pairs: largest("slots_")?, rules: largest("rule_hits_")? })
 }
 
-/// Loads the programs for a purpose. Maps are taken from their pins, or made
-/// and pinned.
-pub(super) fn load(maps: &Path, capacity: Capacity, purpose: Purpose) -> Result<Ebpf, KernelError> {
+/// The programs for both purposes.
+pub(super) struct Programs {
+    pub(super) enforcing: Ebpf,
+    pub(super) rehearsing: Ebpf,
+}
+
+/// Loads the programs that rehearse, and those that enforce on devices of some
+/// kinds; those of other kinds are loaded when [`loaded`] asks for them. Maps are
+/// taken from their pins, or made and pinned.
+pub(super) fn load(
+    maps: &Path,
+    capacity: Capacity,
+    layers: &[Layer],
+) -> Result<Programs, KernelError> {
     if OBJECT.is_empty() {
         return Err(KernelError::NoObject);
     }
@@ -110,17 +122,14 @@ pub(super) fn load(maps: &Path, capacity: Capacity, purpose: Purpose) -> Result<
             .pin(&images)
             .map_err(|source| KernelError::Pin { path: images.clone(), source: source.into() })?;
     }
-    let mode: u32 = match purpose {
-        Purpose::Enforce => 0,
-        Purpose::Rehearse => 1,
-    };
     let ticks = sys::ticks_per_s();
     let window = sys::window(capacity.pairs);
     let window_bits = window.ilog2() + 1;
     let windows = capacity.pairs / window;
+    // One loader for both: it reads the kernel's types when it is made, which
+    // takes longer than all else that it does.
     let mut loader = EbpfLoader::new();
     loader
-        .override_global("MODE", &mode, true)
         .override_global("TICKS_PER_S", &ticks, true)
         .override_global("RULES", &capacity.rules, true)
         .override_global("WINDOW_BITS", &window_bits, true)
@@ -131,20 +140,72 @@ pub(super) fn load(maps: &Path, capacity: Capacity, purpose: Purpose) -> Result<
     for map in KEPT {
         loader.map_pin_path(map, maps.join(map.to_lowercase()));
     }
-    let mut object =
-        loader.load(OBJECT).map_err(|source| KernelError::Object { source: source.into() })?;
-    // A rehearsal asks the image alone, so one kind of device is enough.
-    let layers: &[Layer] = match purpose {
-        Purpose::Enforce => &[Layer::Ethernet, Layer::Ip],
-        Purpose::Rehearse => &[Layer::Ethernet],
+    let mut prepare = |purpose: Purpose| {
+        let mode = match purpose {
+            Purpose::Enforce => &0_u32,
+            Purpose::Rehearse => &1_u32,
+        };
+        loader
+            .override_global("MODE", mode, true)
+            .load(OBJECT)
+            .map_err(|source| KernelError::Object { source: source.into() })
     };
-    for direction in [Direction::Ingress, Direction::Egress] {
-        for layer in layers.iter().copied() {
-            let name = name(direction, layer);
-            load_one(program(&mut object, name)?).map_err(KernelError::program(name))?;
-        }
+    let mut enforcing = prepare(Purpose::Enforce)?;
+    let mut rehearsing = prepare(Purpose::Rehearse)?;
+    // A rehearsal asks the image alone, so one kind of device is enough.
+    let mut wanted = of_layer(&mut rehearsing, &[Layer::Ethernet]);
+    wanted.extend(of_layer(&mut enforcing, layers));
+    verify(wanted)?;
+    Ok(Programs { enforcing, rehearsing })
+}
+
+/// The programs for some kinds of devices, by name.
+fn of_layer<'a>(object: &'a mut Ebpf, layers: &[Layer]) -> Vec<(&'static str, &'a mut Program)> {
+    let names: Vec<&'static str> = layers
+        .iter()
+        .flat_map(|layer| [name(Direction::Ingress, *layer), name(Direction::Egress, *layer)])
+        .collect();
+    let programs = object.programs_mut();
+    let wanted = |(found, program)| {
+        names.iter().copied().find(|name| *name == found).map(|name| (name, program))
+    };
+    programs.filter_map(wanted).collect()
+}
+
+/// Has the kernel take programs, all at the same time: the verifier is most of
+/// a start, and it is busy with one program on one processor.
+fn verify(programs: Vec<(&'static str, &mut Program)>) -> Result<(), KernelError> {
+    thread::scope(|scope| {
+        let start = |(name, program): (&'static str, _)| {
+            let verify = move || {
+                let program: &mut Program = program;
+                let program = <&mut SchedClassifier>::try_from(program);
+                load_one(program.map_err(KernelError::program(name))?)
+                    .map_err(KernelError::program(name))
+            };
+            (name, thread::Builder::new().spawn_scoped(scope, verify))
+        };
+        let running: Vec<_> = programs.into_iter().map(start).collect();
+        let outcomes = running.into_iter().map(|(name, thread)| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(source) => Err(KernelError::program(name)(source)),
+        });
+        outcomes.fold(Ok(()), Result::and)
+    })
+}
+
+/// The program for a direction and a kind of device. The first device of a kind
+/// has both loaded.
+pub(super) fn loaded(
+    object: &mut Ebpf,
+    direction: Direction,
+    layer: Layer,
+) -> Result<&mut SchedClassifier, KernelError> {
+    let name = name(direction, layer);
+    if program(object, name)?.fd().is_err() {
+        verify(of_layer(object, &[layer]))?;
     }
-    Ok(object)
+    program(object, name)
 }
 
 /// The verifier gives up when a signal comes while it reads (EAGAIN, kernel

@@ -22,7 +22,8 @@ impl Kernel {
     ///
     /// # Errors
     /// A program that the kernel does not describe.
-    pub fn sizes(&self) -> Result<Vec<Size>, KernelError> {
+    pub fn sizes(&mut self) -> Result<Vec<Size>, KernelError> {
+        self.complete()?;
         let mut sizes = Vec::new();
         for name in object::NAMES {
             let failed = KernelError::program(name);

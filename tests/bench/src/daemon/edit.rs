@@ -7,7 +7,7 @@ use super::{
     probe::Probe,
     say,
 };
-use crate::rules;
+use crate::{flows::Family, rules::Rules};
 
 const EDITS: usize = 12;
 
