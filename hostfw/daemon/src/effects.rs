@@ -42,11 +42,13 @@ impl Shell {
             }
             Effect::Load(generation) => {
                 self.denied.learn(&generation);
-                let before = self.counted();
-                let result = self.kernel.load(&generation.words, &generation.addresses);
                 // Room for more rules than ever comes with new counters, for
                 // the generation in force too.
-                if let (Some(before), Some(after)) = (before, self.counted())
+                let grows = !self.kernel.has_room(&generation.words);
+                let before = grows.then(|| self.counted()).flatten();
+                let result = self.kernel.load(&generation.words, &generation.addresses);
+                if let Some(before) = before
+                    && let Some(after) = self.counted()
                     && tally::began_anew(&before.1, &after.1)
                 {
                     self.keep_counts(&before);

@@ -1,5 +1,7 @@
 //! Counters of rules and reasons, summed over CPUs.
 
+use std::{io, ops::Range, os::fd::AsFd};
+
 use aya::maps::{Map, MapData, PerCpuArray};
 use hostfw_datapath::{
     Direction, Reason,
@@ -7,7 +9,9 @@ use hostfw_datapath::{
     verdict::REASON_SLOTS,
 };
 
-use super::{Kernel, KernelError, Raw, maps_dir, sys};
+use zerocopy::transmute;
+
+use super::{Kernel, KernelError, Raw, batch, maps_dir, sys};
 
 /// Packets and bytes, over all CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,9 +33,20 @@ impl Kernel {
         let rules = self.slots.get(&slot).map_or(0, |slot| slot.rules);
         let hits = self.hits()?;
         let ticks = Ticks::now();
-        (0..rules.min(self.capacity.rules))
-            .map(|rule| sum(&hits, slot * self.capacity.rules + rule, &ticks))
-            .collect()
+        let elements = self.hits_of(slot, rules);
+        let mut found = Vec::with_capacity(elements.len());
+        let outcome = batch::read(hits.fd().as_fd(), elements.clone(), hit_words()?, |words| {
+            let (counts, _) = words.as_chunks::<COUNT_WORDS>();
+            found.push(total(counts.iter().map(|words| transmute!(*words)), &ticks));
+        });
+        match outcome {
+            Ok(()) => Ok(found),
+            Err(error) if lacks_batches(&error) => {
+                let hits = counts(Map::PerCpuArray(hits), "RULE_HITS")?;
+                elements.map(|element| sum(&hits, element, &ticks)).collect()
+            }
+            Err(error) => Err(KernelError::map("RULE_HITS")(error)),
+        }
     }
 
     /// Counters by direction and reason; reasons that never occurred are left
@@ -72,23 +87,33 @@ impl Kernel {
 
     /// Sets the counters of a slot to zero before its image is used.
     pub(super) fn forget_hits(&mut self, slot: u32, rules: u32) -> Result<(), KernelError> {
-        let failed = KernelError::map("RULE_HITS");
-        let mut hits = self.hits()?;
+        let hits = self.hits()?;
+        let elements = self.hits_of(slot, rules);
+        match batch::clear(hits.fd().as_fd(), elements.clone(), hit_words()?) {
+            Err(error) if lacks_batches(&error) => {}
+            done => return done.map_err(KernelError::map("RULE_HITS")),
+        }
+        let mut hits = counts(Map::PerCpuArray(hits), "RULE_HITS")?;
         let cpus = aya::util::nr_cpus()
             .map_err(|(_, source)| KernelError::Map { map: "RULE_HITS", source: source.into() })?;
         let zero = vec![Raw(Count::default()); cpus];
-        for rule in 0..rules.min(self.capacity.rules) {
+        for element in elements {
             let values = aya::maps::PerCpuValues::try_from(zero.clone())
                 .map_err(KernelError::map("RULE_HITS"))?;
-            hits.set(slot * self.capacity.rules + rule, values, 0).map_err(failed)?;
+            hits.set(element, values, 0).map_err(KernelError::map("RULE_HITS"))?;
         }
         Ok(())
     }
 
-    fn hits(&self) -> Result<PerCpuArray<MapData, Raw<Count>>, KernelError> {
+    /// The counters of the rules of a slot.
+    fn hits_of(&self, slot: u32, rules: u32) -> Range<u32> {
+        let first = slot * self.capacity.rules;
+        first..first + rules.min(self.capacity.rules)
+    }
+
+    fn hits(&self) -> Result<MapData, KernelError> {
         let pin = maps_dir(&self.config.bpf_dir).join(format!("rule_hits_{}", self.capacity.rules));
-        let map = MapData::from_pin(pin).map_err(KernelError::map("RULE_HITS"))?;
-        counts(Map::PerCpuArray(map), "RULE_HITS")
+        MapData::from_pin(pin).map_err(KernelError::map("RULE_HITS"))
     }
 }
 
@@ -102,15 +127,36 @@ fn sum(
     ticks: &Ticks,
 ) -> Result<Counts, KernelError> {
     let values = map.get(&index, 0).map_err(KernelError::map("counters"))?;
+    Ok(total(values.iter().map(|Raw(count)| *count), ticks))
+}
+
+/// What all CPUs have counted.
+fn total(counts: impl Iterator<Item = Count>, ticks: &Ticks) -> Counts {
     let mut total = Counts::default();
     let mut last = 0;
-    for Raw(count) in values.iter() {
+    for count in counts {
         total.packets = total.packets.saturating_add(count.packets);
         total.bytes = total.bytes.saturating_add(count.bytes);
         last = last.max(count.last_ticks);
     }
     total.idle_s = ticks.idle_s(last);
-    Ok(total)
+    total
+}
+
+const COUNT_WORDS: usize = size_of::<Count>() / 8;
+
+/// Words of one counter, for all CPUs.
+fn hit_words() -> Result<usize, KernelError> {
+    let cpus = aya::util::nr_cpus()
+        .map_err(|(_, source)| KernelError::Map { map: "RULE_HITS", source: source.into() })?;
+    Ok(cpus * COUNT_WORDS)
+}
+
+/// True when the kernel is older than calls for many elements of such a map.
+fn lacks_batches(error: &io::Error) -> bool {
+    // ENOTSUPP has no name outside the kernel (include/linux/errno.h).
+    const NOT_SUPPORTED: i32 = 524;
+    matches!(error.raw_os_error(), Some(NOT_SUPPORTED | libc::EOPNOTSUPP | libc::EINVAL))
 }
 
 /// The programs' clock is at most so far behind; a tenth of a second was seen.

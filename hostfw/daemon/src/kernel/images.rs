@@ -100,6 +100,12 @@ impl Kernel {
         Ok(index)
     }
 
+    /// Whether an image can be loaded without programs for larger ones.
+    pub fn has_room(&self, words: &[u32]) -> bool {
+        let n_rules = words.word(image::AT_N_RULES) as usize;
+        self.capacity.for_image(words.len(), n_rules) == self.capacity
+    }
+
     /// The words of the image in a slot, as the kernel holds them.
     ///
     /// # Errors

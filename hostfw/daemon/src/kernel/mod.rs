@@ -10,6 +10,7 @@
 //! links/<ifindex>_<in|out> tcx links; clsact filters live on their device
 //! ```
 
+mod batch;
 mod sys;
 
 mod error;

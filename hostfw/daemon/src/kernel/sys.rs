@@ -29,7 +29,7 @@ const MMAPABLE: u32 = 1 << 10;
 pub(super) const PAIR_BYTES: usize = 8;
 
 /// Calls `bpf(2)` with the attributes of one command.
-fn bpf<A>(command: u32, attributes: &mut A) -> io::Result<i32> {
+pub(super) fn bpf<A>(command: u32, attributes: &mut A) -> io::Result<i32> {
     // SAFETY: every caller passes the attributes of its command, complete up to
     // their size, and keeps what they point to alive over the call.
     let answer = unsafe {
