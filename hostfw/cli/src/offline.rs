@@ -1,7 +1,7 @@
 //! Policies, world and node as `hostfw policy` sees them: read from files and
 //! arguments, compiled by the code that the daemon compiles with.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use anyhow::bail;
 use hostfw_policy::{
@@ -208,8 +208,10 @@ impl Files {
         // The compiler is asked, with everything left out that a selector does
         // not see: whom a policy selects must not be known in two places.
         let mut bare_policies = self.policies.clone();
-        for spec in bare_policies.iter_mut().flat_map(|policy| &mut policy.specs) {
-            spec.rules.clear();
+        for policy in &mut bare_policies {
+            for spec in Arc::make_mut(&mut policy.specs) {
+                spec.rules.clear();
+            }
         }
         let options = options(circumstances);
         let mut selected = vec![Vec::new(); bare_policies.len()];

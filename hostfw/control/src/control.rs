@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use hostfw_policy::{Complaint, Policy, Severity, Source, World, read_enforceable, read_world};
+use hostfw_policy::{Complaint, Policy, Readings, Severity, Source, World, WorldReadings};
 
 use crate::{
     attachment::Attachments,
@@ -53,6 +53,9 @@ pub struct Control {
     config_newest: Result<Source, ReadFailure>,
     pub(crate) config_refusal: Option<Refused>,
     pub(crate) policies: Directory<Vec<Policy>>,
+    /// What the files of the newest snapshot hold, one by one.
+    policy_files: Readings,
+    world_files: WorldReadings,
     pub(crate) world: Directory<World>,
     /// Whether the directory of the world was ever there.
     world_was_there: bool,
@@ -93,6 +96,8 @@ impl Control {
             config_newest: Ok(start.config_source),
             config_refusal: None,
             policies: Directory::new(),
+            policy_files: Readings::default(),
+            world_files: WorldReadings::default(),
             world: Directory::new(),
             world_was_there: false,
             links: None,
@@ -122,7 +127,11 @@ impl Control {
                 self.reading.remove(&Origin::Policies);
                 let before = self.policies.ignored().to_vec();
                 let was_told = self.policies.was_told();
-                if let Some(complaints) = self.policies.take(now_ms, result, read_enforceable) {
+                let files = &mut self.policy_files;
+                let taken = self.policies.take(now_ms, result, |sources, before| {
+                    files.read_enforceable(sources, before)
+                });
+                if let Some(complaints) = taken {
                     effects.push_back(refused(Origin::Policies, complaints));
                 }
                 if was_told && self.policies.refusal().is_none() {
@@ -262,7 +271,9 @@ impl Control {
             }
         };
         let was_told = self.world.was_told();
-        if let Some(complaints) = self.world.take(now_ms, result, read_world) {
+        let files = &mut self.world_files;
+        let taken = self.world.take(now_ms, result, |sources, before| files.read(sources, before));
+        if let Some(complaints) = taken {
             self.effects.push_back(refused(Origin::World, complaints));
         }
         if was_told && self.world.refusal().is_none() {

@@ -66,7 +66,7 @@ impl ReadFailure {
 /// A snapshot that read cleanly.
 #[derive(Debug)]
 pub(crate) struct Texts<T> {
-    pub(crate) sources: Vec<Source>,
+    pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) parsed: T,
     pub(crate) warnings: Vec<Complaint>,
 }
@@ -91,7 +91,7 @@ enum Settling {
 /// The newest snapshot of a directory and the newest that read cleanly.
 #[derive(Debug)]
 pub(crate) struct Directory<T> {
-    newest: Option<Result<Snapshot, ReadFailure>>,
+    newest: Option<Result<Arc<Snapshot>, ReadFailure>>,
     offered: Option<Arc<Texts<T>>>,
     refusal: Option<Refusal>,
 }
@@ -102,23 +102,29 @@ impl<T> Directory<T> {
         Self { newest: None, offered: None, refusal: None }
     }
 
-    /// Takes a snapshot. Gives the complaints that are now certain.
+    /// Takes a snapshot. Gives the complaints that are now certain. `read` gets
+    /// the files of this snapshot and those of the one before.
     pub(crate) fn take(
         &mut self,
         now_ms: u64,
         newest: Result<Snapshot, ReadFailure>,
-        read: impl FnOnce(&[Source]) -> (T, Vec<Complaint>),
+        read: impl FnOnce(&[Source], &[Source]) -> (T, Vec<Complaint>),
     ) -> Option<&[Complaint]> {
+        let newest = newest.map(Arc::new);
         let unchanged = self.newest.as_ref() == Some(&newest);
         if !unchanged {
             let complaints = match &newest {
                 Ok(snapshot) => {
-                    let (parsed, complaints) = read(&snapshot.sources);
+                    let before = match &self.newest {
+                        Some(Ok(before)) => before.sources.as_slice(),
+                        Some(Err(_)) | None => &[],
+                    };
+                    let (parsed, complaints) = read(&snapshot.sources, before);
                     if complaints.iter().any(|one| one.severity == Severity::Error) {
                         Some(complaints)
                     } else {
-                        let sources = snapshot.sources.clone();
-                        let texts = Texts { sources, parsed, warnings: complaints };
+                        let snapshot = Arc::clone(snapshot);
+                        let texts = Texts { snapshot, parsed, warnings: complaints };
                         self.offered = Some(Arc::new(texts));
                         None
                     }

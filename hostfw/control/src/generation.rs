@@ -81,6 +81,10 @@ pub(crate) struct Generations {
     switch: Progress,
     /// Whether the disk holds the live generation.
     store: Progress,
+    /// What the authors of the live generation probably meant otherwise.
+    warnings: Vec<Complaint>,
+    /// Whether those are still to be found, because it is a new one.
+    unwarned: bool,
 }
 
 impl Generations {
@@ -115,6 +119,8 @@ impl Generations {
             withdrawal: None,
             switch: Progress::Open,
             store: Progress::Done,
+            warnings: Vec::new(),
+            unwarned: false,
         }
     }
 
@@ -138,6 +144,7 @@ impl Generations {
                 Ok(generation) => {
                     self.wanted = Some(Arc::new(generation));
                     self.inputs = Some(candidate);
+                    self.unwarned = true;
                     return;
                 }
                 Err(complaint) => {
@@ -174,6 +181,7 @@ impl Generations {
         effects: &mut VecDeque<Effect>,
     ) {
         self.stage();
+        self.warn();
         if let Some(Staged { generation, load, .. }) = &mut self.staged
             && load.ask(now_ms)
         {
@@ -229,6 +237,20 @@ impl Generations {
         }
         let generation = Arc::clone(wanted);
         self.staged = Some(Staged { generation, load: Progress::Open, slot: 0 });
+    }
+
+    /// Finds the warnings about a set once its image is in force: nobody waits
+    /// for them.
+    fn warn(&mut self) {
+        if self.unwarned
+            && self.staged.is_none()
+            && self.switching.is_none()
+            && let (Some(inputs), Some((last, standing))) = (&self.inputs, &self.last)
+            && inputs.is_same(last)
+        {
+            self.warnings = inputs.warnings(standing.compiled());
+            self.unwarned = false;
+        }
     }
 
     /// What should be in force now, where it differs from what is.
@@ -351,6 +373,11 @@ impl Generations {
         self.live.as_ref()
     }
 
+    /// Warnings about what is in force.
+    pub(crate) fn warnings(&self) -> &[Complaint] {
+        &self.warnings
+    }
+
     /// What the wanted generation was compiled from.
     pub(crate) fn inputs(&self) -> Option<&Inputs> {
         self.inputs.as_ref()
@@ -400,8 +427,11 @@ impl Generations {
 /// nothing that an operator sees differs.
 fn renamed(generation: &Generation, other: &Generation) -> Option<Arc<Generation>> {
     // The words stay those of the kernel: their header carries the number.
-    let renamed =
-        Generation { number: generation.number, words: generation.words.clone(), ..other.clone() };
+    let renamed = Generation {
+        number: generation.number,
+        words: Arc::clone(&generation.words),
+        ..other.clone()
+    };
     (renamed != *generation).then(|| Arc::new(renamed))
 }
 

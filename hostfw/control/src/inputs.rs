@@ -6,8 +6,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use hostfw_datapath::image::{self, Image as _};
 use hostfw_policy::{
-    CompileError, Complaint, Direction, Options, Policy, PolicyStatus, Rule, Severity, Standing,
-    ThisNode, World,
+    CompileError, Compiled, Complaint, Direction, Options, Policy, PolicyStatus, Rule, Severity,
+    Standing, ThisNode, World,
     atlas::Atlas,
     cases,
     guardrails::{self, read_guardrails},
@@ -22,9 +22,9 @@ pub struct Generation {
     /// Counted over restarts too.
     pub number: u32,
     /// The image.
-    pub words: Vec<u32>,
+    pub words: Arc<Vec<u32>>,
     /// What names its rules, by their ids.
-    pub rules: Vec<Rule>,
+    pub rules: Arc<Vec<Rule>>,
     /// Every policy it was compiled from, those of other nodes included.
     pub policies: Vec<PolicyStatus>,
     /// Whether incoming packets are judged.
@@ -33,8 +33,6 @@ pub struct Generation {
     pub egress_in_force: bool,
     /// Addresses of this host that it was compiled for.
     pub addresses: Vec<IpAddr>,
-    /// What its author probably meant otherwise.
-    pub warnings: Vec<Complaint>,
 }
 
 impl Generation {
@@ -77,7 +75,7 @@ impl Inputs {
     /// all others.
     fn hold_against_guardrails(&self) -> Result<(), Box<Complaint>> {
         let Self { policies, world, node, options } = self;
-        let sources = &policies.sources;
+        let sources = &policies.snapshot.sources;
         let (guardrails, mut complaints) = read_guardrails(guardrails::among(sources));
         let found =
             guardrails::check(&guardrails, sources, &policies.parsed, &world.parsed, node, options);
@@ -88,7 +86,7 @@ impl Inputs {
     /// The first case that is wrong or fails, with the number of all others.
     fn test(&self) -> Result<(), Box<Complaint>> {
         let Self { policies, world, node, options } = self;
-        let sources = &policies.sources;
+        let sources = &policies.snapshot.sources;
         let (cases, complaints) = cases::read_cases(sources, &world.parsed, node);
         if let Some(complaint) = complaints.into_iter().find(|one| one.severity == Severity::Error)
         {
@@ -120,21 +118,27 @@ impl Inputs {
         self.test()?;
         let [ingress_in_force, egress_in_force] =
             [Direction::Ingress, Direction::Egress].map(|way| compiled.in_force(way));
-        let mut warnings = policies.warnings.clone();
-        warnings.extend_from_slice(&world.warnings);
-        let (sources, parsed) = (&policies.sources, &policies.parsed);
-        let about_rules = lint(sources, parsed, &world.parsed, node, options, Some(compiled));
-        warnings.extend(about_rules);
         Ok(Generation {
             number,
-            words: compiled.words.clone(),
-            rules: compiled.rules.clone(),
+            words: Arc::clone(&compiled.words),
+            rules: Arc::clone(&compiled.rules),
             policies: compiled.policies.clone(),
             ingress_in_force,
             egress_in_force,
             addresses: node.addresses.clone(),
-            warnings,
         })
+    }
+
+    /// What the authors of a compiled set probably meant otherwise. It decides
+    /// nothing, and takes as long as compiling.
+    pub(crate) fn warnings(&self, compiled: &Compiled) -> Vec<Complaint> {
+        let Self { policies, world, node, options } = self;
+        let mut warnings = policies.warnings.clone();
+        warnings.extend_from_slice(&world.warnings);
+        let (sources, parsed) = (&policies.snapshot.sources, &policies.parsed);
+        let about_rules = lint(sources, parsed, &world.parsed, node, options, Some(compiled));
+        warnings.extend(about_rules);
+        warnings
     }
 }
 

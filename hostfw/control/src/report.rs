@@ -113,8 +113,6 @@ pub struct DeviceReport {
 
 impl Control {
     pub(crate) fn status(&self) -> StatusReport {
-        let live = self.generations.live().and_then(|live| live.generation.as_ref());
-        let warnings = live.map_or_else(Vec::new, |generation| generation.warnings.clone());
         let ignored = self.policies.ignored().iter().chain(self.world.ignored()).cloned().collect();
         StatusReport {
             node: self.config.node_name(&self.hostname).to_owned(),
@@ -123,7 +121,7 @@ impl Control {
             generation: self.generation_report(),
             refused: self.refused(),
             not_in_force: self.generations.refusals().collect(),
-            warnings,
+            warnings: self.generations.warnings().to_vec(),
             ignored,
             links: self.links_report(),
             problems: self.problems(),

@@ -216,7 +216,7 @@ fn rules(
         None => Vec::new(),
     };
     let known = live.and_then(|live| live.generation.as_ref());
-    let rules = known.iter().flat_map(|generation| &generation.rules).map(|rule| {
+    let rules = known.iter().flat_map(|generation| generation.rules.iter()).map(|rule| {
         let hits = usize::try_from(rule.id).ok().and_then(|id| hits.get(id)).copied();
         let Counts { packets, bytes, idle_s } =
             tally.with(rule.hash, hits.unwrap_or_default(), now_unix_s);

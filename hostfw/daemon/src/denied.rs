@@ -6,14 +6,15 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use hostfw_control::Generation;
 use hostfw_datapath::{Action, Direction, Reason, report::Record};
+use hostfw_policy::Rule;
 
 /// Denied flows by key.
 #[derive(Debug, Default)]
 pub(crate) struct Denied {
     flows: BTreeMap<Key, Denial>,
     n_forgotten: u64,
-    /// Generations that records may still speak of.
-    generations: BTreeMap<u32, Arc<Generation>>,
+    /// The rules of generations that records may still speak of.
+    rules: BTreeMap<u32, Arc<Vec<Rule>>>,
     since_summary: Summary,
 }
 
@@ -61,10 +62,10 @@ pub(crate) struct Summary {
 
 impl Denied {
     /// Learns the names of a generation's rules.
-    pub(crate) fn learn(&mut self, generation: &Arc<Generation>) {
-        self.generations.insert(generation.number, Arc::clone(generation));
-        while self.generations.len() > KNOWN_GENERATIONS {
-            self.generations.pop_first();
+    pub(crate) fn learn(&mut self, generation: &Generation) {
+        self.rules.insert(generation.number, Arc::clone(&generation.rules));
+        while self.rules.len() > KNOWN_GENERATIONS {
+            self.rules.pop_first();
         }
     }
 
@@ -88,10 +89,9 @@ impl Denied {
             (_, Direction::Egress) if !forwarded => flow.remote_port,
             (_, Direction::Ingress | Direction::Egress) => flow.local_port,
         };
-        let generation = self.generations.get(&record.generation);
-        let rule = usize::try_from(record.rule)
-            .ok()
-            .and_then(|id| generation.and_then(|generation| generation.rules.get(id)));
+        let rules = self.rules.get(&record.generation);
+        let rule =
+            usize::try_from(record.rule).ok().and_then(|id| rules.and_then(|rules| rules.get(id)));
         let key = Key {
             direction,
             peer: IpAddr::from(flow.remote),

@@ -98,7 +98,7 @@ fn enforce(
     let stored = state.generation();
     let mut denied = Denied::default();
     if let Some((generation, _)) = &stored {
-        denied.learn(&std::sync::Arc::new(generation.clone()));
+        denied.learn(generation);
     }
     let now_ms = clock::now_ms();
     let start = Start {

@@ -8,6 +8,7 @@ use std::{
     io::{self, Write},
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use hostfw_control::{Generation, StoredAudit};
@@ -151,13 +152,12 @@ fn decode(bytes: &[u8]) -> Option<(Generation, u64)> {
         && at(image::AT_CHECKSUM) == Some(image::checksum(&words));
     let generation = Generation {
         number: header.number,
-        words,
-        rules: header.rules.into_iter().map(Rule::from).collect(),
+        words: Arc::new(words),
+        rules: Arc::new(header.rules.into_iter().map(Rule::from).collect()),
         policies: header.policies.into_iter().map(PolicyStatus::from).collect(),
         ingress_in_force: header.ingress_in_force,
         egress_in_force: header.egress_in_force,
         addresses: header.addresses,
-        warnings: Vec::new(),
     };
     sound.then_some((generation, header.loaded_at_unix_s))
 }
@@ -402,8 +402,8 @@ mod tests {
         };
         Generation {
             number,
-            words,
-            rules: vec![rule],
+            words: Arc::new(words),
+            rules: Arc::new(vec![rule]),
             policies: vec![PolicyStatus {
                 name: "ssh".into(),
                 path: "ssh.yaml".into(),
@@ -415,7 +415,6 @@ mod tests {
             ingress_in_force: true,
             egress_in_force: false,
             addresses: vec!["192.0.2.1".parse().expect("literal")],
-            warnings: Vec::new(),
         }
     }
 }

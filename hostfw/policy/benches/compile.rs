@@ -61,7 +61,7 @@ fn pods(criterion: &mut Criterion) {
             let key = (key.0, format!("{}-new", key.1));
             pod.labels.insert("hash".to_owned(), "new".to_owned());
             let mut after = world.clone();
-            after.pods.insert(key.clone(), pod.clone());
+            after.pods.insert(key.clone(), pod.clone().into());
             let change =
                 |before, after| PodChange { namespace: &key.0, name: &key.1, before, after };
             let mut standing =

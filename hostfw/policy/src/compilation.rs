@@ -6,6 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     iter::repeat,
     net::IpAddr,
+    sync::Arc,
 };
 
 use hostfw_datapath::{
@@ -115,7 +116,7 @@ impl Compilation {
             Some(Subject::new(name.clone(), selected.profiles.get(*profile)?))
         });
         let compiled = Compiled {
-            words: Vec::new(),
+            words: Arc::default(),
             subjects: subjects.collect(),
             verdicts: MatchingRules {
                 sets: RuleSets::default(),
@@ -124,7 +125,7 @@ impl Compilation {
                 l7,
             },
             placeless: peers.placeless,
-            rules: selected.rules.iter().map(|rule| rule.listed.clone()).collect(),
+            rules: Arc::new(selected.rules.iter().map(|rule| rule.listed.clone()).collect()),
             policies: selected.policies,
         };
         let mut compilation = Self {

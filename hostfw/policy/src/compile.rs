@@ -2,6 +2,8 @@
 //! deterministic: equal input gives equal words. It does not read text and loads
 //! nothing.
 
+use std::sync::Arc;
+
 use crate::{
     compilation::Compilation,
     compiled::Compiled,
@@ -53,7 +55,7 @@ pub fn compile(
 ) -> Result<Compiled, CompileError> {
     let (compilation, mut compiled) = Compilation::new(policies, world, node, options, generation)?;
     let Compilation { writer, sets, verdicts, .. } = compilation;
-    compiled.words = writer.into_words();
+    compiled.words = Arc::new(writer.into_words());
     compiled.verdicts.sets = sets;
     compiled.verdicts.of_verdict = verdicts.of_verdict;
     Ok(compiled)

@@ -1,7 +1,7 @@
 //! One compiled generation: the image and what listings say of it. It is made
 //! by `compile` and read by everyone else.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hostfw_datapath::Direction;
 #[cfg(doc)]
@@ -19,10 +19,10 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
     /// The image, checksum included.
-    pub words: Vec<u32>,
+    pub words: Arc<Vec<u32>>,
     /// Rules of policies that select this node or a pod of it, then the
     /// built-in ones; the id of a rule is its index.
-    pub rules: Vec<Rule>,
+    pub rules: Arc<Vec<Rule>>,
     /// The rules behind every verdict of the image.
     pub verdicts: MatchingRules,
     /// Every policy, in order.

@@ -3,7 +3,10 @@
 //! peers. It is asked before anything is compiled, and compares rules that name
 //! the same peers; where different peers overlap, rule 26 says who wins.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use crate::{
     compile::CompileError,
@@ -42,8 +45,11 @@ pub fn conflicts(
     if node.is_none() {
         // Whom a policy concerns does not depend on where a pod runs, so all of
         // them may run at one place and be asked about at once.
-        let gather = |pod: &mut Pod| pod.node = Some(nobody.name.clone());
-        world.pods.values_mut().for_each(gather);
+        let gather = |(key, pod): (&(String, String), &Arc<Pod>)| {
+            let node = Some(nobody.name.clone());
+            (key.clone(), Arc::new(Pod { node, ..Pod::clone(pod) }))
+        };
+        world.pods = world.pods.iter().map(gather).collect();
     }
     let selected = select(policies, &world, node.unwrap_or(&nobody), &options);
     let peer_ports = PeerPorts::of(&selected.rules, &world);

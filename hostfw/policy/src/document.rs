@@ -2,7 +2,7 @@
 //! kind, and whether two bear one name. It knows the frame that all kinds share;
 //! each kind is read in its own module.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     cilium, cluster_network_policy,
@@ -128,7 +128,7 @@ fn read_document(node: &Node, dialect: &Dialect, report: &mut Report<'_>, found:
     };
     let path = report.source().path.clone();
     let at = node.at;
-    let specs = scoped(read, &annotations, at, report);
+    let specs = Arc::new(scoped(read, &annotations, at, report));
     found(Policy { kind, name, namespace, labels, annotations, path, at, specs }, report);
 }
 

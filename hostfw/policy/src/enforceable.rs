@@ -47,19 +47,22 @@ const NAMES: &[(&str, u16)] = &[
 /// enforced.
 pub fn read_enforceable(sources: &[Source]) -> (Vec<Policy>, Vec<Complaint>) {
     let (policies, mut complaints) = read_policies(sources, &Dialect::default());
-    for source in sources {
-        let mut report = Report::new(source);
-        for policy in policies.iter().filter(|policy| policy.path == source.path) {
-            for spec in &policy.specs {
-                let for_nodes = spec.subjects.are_of_nodes();
-                for rule in &spec.rules {
-                    refuse(rule, for_nodes, &mut report);
-                }
+    complaints.extend(sources.iter().flat_map(|source| unenforceable(source, &policies)));
+    (policies, complaints)
+}
+
+/// What of the policies in a file cannot be enforced.
+pub(crate) fn unenforceable(source: &Source, policies: &[Policy]) -> Vec<Complaint> {
+    let mut report = Report::new(source);
+    for policy in policies.iter().filter(|policy| policy.path == source.path) {
+        for spec in policy.specs.iter() {
+            let for_nodes = spec.subjects.are_of_nodes();
+            for rule in &spec.rules {
+                refuse(rule, for_nodes, &mut report);
             }
         }
-        complaints.extend(report.finish());
     }
-    (policies, complaints)
+    report.finish()
 }
 
 fn refuse(rule: &PolicyRule, for_nodes: bool, report: &mut Report<'_>) {

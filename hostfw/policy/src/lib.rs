@@ -54,6 +54,7 @@ mod node;
 mod outcome;
 mod parts;
 mod peers;
+mod readings;
 mod rows;
 mod rule;
 mod rule_set;
@@ -61,10 +62,12 @@ mod select;
 mod selected_pods;
 mod selector_index;
 mod services;
+mod shared_map;
 mod standing;
 mod summary;
 mod terms;
 mod world_reader;
+mod world_readings;
 
 pub use crate::{
     compile::{CompileError, MAX_IMAGE_WORDS, compile},
@@ -79,10 +82,13 @@ pub use crate::{
     lint::{IGNORE, WARNINGS, lint},
     node::{Dialect, Enforcement, Options, ThisNode, Tunnel, TunnelKind},
     policy::Policy,
+    readings::Readings,
     selected_pods::{PodName, selected_pods},
+    shared_map::SharedMap,
     standing::{PodChange, Standing, pod_changes},
     summary::service as service_in_words,
     world::World,
     world_reader::read_world,
+    world_readings::WorldReadings,
 };
 pub use hostfw_datapath::Direction;

@@ -2,7 +2,7 @@
 //! services, each with its place in its file. It does not know what the words
 //! mean on this node; that is the compiler's business.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hostfw_datapath::Direction;
 
@@ -28,8 +28,8 @@ pub struct Policy {
     pub path: String,
     /// Where the document starts.
     pub at: Position,
-    /// Its parts.
-    pub specs: Vec<Spec>,
+    /// Its parts, shared with whoever read the same file before.
+    pub specs: Arc<Vec<Spec>>,
 }
 
 /// One `spec`, or one item of `specs`.

@@ -22,7 +22,7 @@ pub fn selected_pods<'w>(
 ) -> Vec<Vec<PodName<'w>>> {
     let mut selectors = Vec::new();
     for (policy, number) in policies.iter().zip(0u32..) {
-        for spec in &policy.specs {
+        for spec in policy.specs.iter() {
             if let Subjects::Pods(selector) = &spec.subjects {
                 selectors.push((selector.clone(), number));
             }

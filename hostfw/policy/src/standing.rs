@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use hostfw_datapath::{
@@ -65,20 +66,17 @@ pub fn pod_changes<'w>(before: &'w World, after: &'w World) -> Option<Vec<PodCha
     if !is_same {
         return None;
     }
-    let gone = pods.iter().filter_map(|(key, pod)| {
-        let now = after.pods.get(key);
-        (now != Some(pod)).then_some((key, Some(pod), now))
-    });
-    let come = after.pods.iter().filter(|(key, _)| !pods.contains_key(*key));
-    let come = come.map(|(key, pod)| (key, None, Some(pod)));
-    let change = |((namespace, name), before, after): (&'w (String, String), _, _)| PodChange {
+    let differences = pods.differences(&after.pods).into_iter();
+    let change = |((namespace, name), before, after): PodDifference<'w>| PodChange {
         namespace,
         name,
-        before,
-        after,
+        before: before.map(Arc::as_ref),
+        after: after.map(Arc::as_ref),
     };
-    Some(gone.chain(come).map(change).collect())
+    Some(differences.map(change).collect())
 }
+
+type PodDifference<'w> = (&'w (String, String), Option<&'w Arc<Pod>>, Option<&'w Arc<Pod>>);
 
 impl Standing {
     /// Compiles the policies for one node, as [`crate::compile`] does.
@@ -140,8 +138,7 @@ impl Standing {
     fn publish(&mut self) {
         let Self { compilation, compiled, .. } = self;
         std::mem::swap(&mut compilation.sets, &mut compiled.verdicts.sets);
-        compiled.words.clear();
-        compiled.words.extend_from_slice(compilation.writer.all());
+        compiled.words = Arc::new(compilation.writer.all().to_vec());
         let known = compiled.verdicts.of_verdict.len();
         let new = compilation.verdicts.of_verdict.get(known..).unwrap_or_default();
         compiled.verdicts.of_verdict.extend_from_slice(new);

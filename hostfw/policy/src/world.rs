@@ -5,9 +5,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use ipnet::IpNet;
+
+use crate::shared_map::SharedMap;
 
 /// The world around this node; empty for a node without a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,7 +18,7 @@ pub struct World {
     /// Nodes by name, this one included.
     pub nodes: BTreeMap<String, ClusterNode>,
     /// Pods by namespace and name.
-    pub pods: BTreeMap<(String, String), Pod>,
+    pub pods: SharedMap<(String, String), Arc<Pod>>,
     /// Labels of namespaces by name.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// Groups of prefixes by name.

@@ -2,7 +2,7 @@
 //! many fields, so what is not read here is passed over; what is read must have
 //! its right type. It does not know what policies make of it.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use crate::{
     cidr,
@@ -21,22 +21,35 @@ pub fn read_world(sources: &[Source]) -> (World, Vec<Complaint>) {
     let mut reader = Reader::default();
     let mut complaints = Vec::new();
     for source in in_order {
-        let mut report = Report::new(source);
-        for document in text::documents(&mut report) {
-            reader.object(&document, None, &mut report);
-        }
-        complaints.extend(report.finish());
+        complaints.extend(reader.file(source).complaints);
     }
     (reader.world, complaints)
 }
 
 /// Where the first object of a kind and name stands.
-type Places = BTreeMap<(&'static str, String), (String, u32)>;
+type Places = BTreeMap<ObjectName, (Arc<str>, u32)>;
 
-#[derive(Default)]
-struct Reader {
-    world: World,
-    places: Places,
+/// Kind and name of an object, with the namespace before it where its kind has
+/// one.
+pub(crate) type ObjectName = (&'static str, Arc<str>);
+
+/// Reads file after file into one world.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    pub(crate) world: World,
+    pub(crate) places: Places,
+    file: FileReading,
+}
+
+/// What one file has added to a world.
+#[derive(Debug, Default)]
+pub(crate) struct FileReading {
+    path: Arc<str>,
+    pub(crate) complaints: Vec<Complaint>,
+    /// Its objects.
+    pub(crate) names: Vec<ObjectName>,
+    /// Whether an object of it adds to what others say of the same name.
+    pub(crate) adds_to_others: bool,
 }
 
 /// What every object has.
@@ -47,6 +60,17 @@ struct Metadata {
 }
 
 impl Reader {
+    /// Reads one file.
+    pub(crate) fn file(&mut self, source: &Source) -> FileReading {
+        self.file.path = source.path.as_str().into();
+        let mut report = Report::new(source);
+        for document in text::documents(&mut report) {
+            self.object(&document, None, &mut report);
+        }
+        let complaints = report.finish();
+        FileReading { complaints, ..std::mem::take(&mut self.file) }
+    }
+
     /// `kind_of_list` is the kind of items that need not name it themselves.
     fn object(&mut self, node: &Node, kind_of_list: Option<&str>, report: &mut Report<'_>) {
         let written = match field(node, "kind") {
@@ -98,13 +122,16 @@ impl Reader {
         } else {
             metadata.name.clone()
         };
-        if let Some((path, line)) = self.places.get(&(kind, name.clone())) {
+        let name: ObjectName = (kind, name.into());
+        if let Some((path, line)) = self.places.get(&name) {
+            let (kind, name) = name;
             let what =
                 format!("a second {kind} has the name `{name}`; the first stands at {path}:{line}");
             report.error(at, "duplicate-name", what, "only one of the two");
             return false;
         }
-        self.places.insert((kind, name), (report.source().path.clone(), at.line));
+        self.file.names.push(name.clone());
+        self.places.insert(name, (Arc::clone(&self.file.path), at.line));
         true
     }
 
@@ -157,7 +184,7 @@ impl Reader {
                 read.ports.extend(container_ports(container, report));
             }
         }
-        self.world.pods.insert((metadata.namespace, metadata.name), read);
+        self.world.pods.insert((metadata.namespace, metadata.name), Arc::new(read));
     }
 
     fn cidr_group(&mut self, node: &Node, metadata: Metadata, report: &mut Report<'_>) {
@@ -168,6 +195,7 @@ impl Reader {
     }
 
     fn service(&mut self, node: &Node, metadata: Metadata, report: &mut Report<'_>) {
+        self.file.adds_to_others = true;
         let selector = at(node, &["spec", "selector"], report)
             .map(|selector| fields::text_map(selector, "selector", report))
             .unwrap_or_default();
@@ -207,6 +235,7 @@ impl Reader {
     }
 
     fn behind(&mut self, metadata: &Metadata, service: &str, addresses: &[IpAddr]) {
+        self.file.adds_to_others = true;
         if (metadata.namespace.as_str(), service) == ("default", "kubernetes") {
             self.world.api_servers.extend(addresses);
         }

@@ -92,7 +92,7 @@ fn world() -> World {
         Pod { labels, addresses, node: Some("n".to_owned()), ..Pod::default() }
     };
     let mut world = World::default();
-    world.pods.insert(("shop".to_owned(), "web-0".to_owned()), pod(1, &[]));
-    world.pods.insert(("shop".to_owned(), "web-1".to_owned()), pod(2, &["role"]));
+    world.pods.insert(("shop".to_owned(), "web-0".to_owned()), pod(1, &[]).into());
+    world.pods.insert(("shop".to_owned(), "web-1".to_owned()), pod(2, &["role"]).into());
     world
 }

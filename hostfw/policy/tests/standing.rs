@@ -2,7 +2,7 @@
 //! every one of many random changes of pods, for every subject, peer and
 //! service.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use hostfw_datapath::{Address, Image as _, image};
 use hostfw_policy::{
@@ -163,7 +163,7 @@ proptest! {
             let mut after = before.clone();
             for (key, pod) in batch {
                 match pod {
-                    Some(pod) => after.pods.insert(key, pod),
+                    Some(pod) => after.pods.insert(key, pod.into()),
                     None => after.pods.remove(&key),
                 };
             }
@@ -212,6 +212,10 @@ fn pod(number: u32, app: &str, node: &str) -> ((String, String), Pod) {
     (("one".to_owned(), format!("p{number}")), pod)
 }
 
+fn shared((key, pod): ((String, String), Pod)) -> ((String, String), Arc<Pod>) {
+    (key, Arc::new(pod))
+}
+
 /// What happens all the time is followed, and what goes deeper is not.
 #[test]
 fn ordinary_changes_need_no_compilation() {
@@ -220,8 +224,8 @@ fn ordinary_changes_need_no_compilation() {
     let node = ThisNode { name: "this".to_owned(), ..ThisNode::default() };
     let options = Options { pods: true, ..Options::default() };
     let mut first = world();
-    first.pods.extend((0..600).map(|number| pod(number, "a", "other")));
-    first.pods.extend([pod(600, "a", "this")]);
+    first.pods.extend((0..600).map(|number| shared(pod(number, "a", "other"))));
+    first.pods.extend([shared(pod(600, "a", "this"))]);
     let changed = |change: &dyn Fn(&mut World)| {
         let standing = Standing::new(&policies, &first, &node, &options, 1).expect("small");
         let mut after = first.clone();
@@ -231,7 +235,7 @@ fn ordinary_changes_need_no_compilation() {
     };
     let with = |(key, pod): ((String, String), Pod)| {
         move |world: &mut World| {
-            world.pods.insert(key.clone(), pod.clone());
+            world.pods.insert(key.clone(), pod.clone().into());
         }
     };
     let without = |number: u32| {

@@ -98,7 +98,7 @@ pub(crate) fn world(written: &vectors::World) -> anyhow::Result<World> {
             service_account: pod.service_account.clone().unwrap_or_else(|| "default".to_owned()),
             ports,
         };
-        world.pods.insert((pod.namespace.clone(), pod.name.clone()), read);
+        world.pods.insert((pod.namespace.clone(), pod.name.clone()), read.into());
     }
     world.api_servers.extend(&written.apiserver_ips);
     for (address, names) in &written.fqdn {

@@ -88,7 +88,8 @@ pub(crate) fn world(size: Size) -> World {
         };
         world.nodes.insert(format!("node-{number}"), node);
     }
-    world.pods = (0..size.pods).map(|number| pod(number, size)).collect();
+    let pods = (0..size.pods).map(|number| pod(number, size));
+    world.pods = pods.map(|(key, pod)| (key, pod.into())).collect();
     world.api_servers.insert(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)));
     world
 }

@@ -46,9 +46,9 @@ pub(super) fn find(scene: &Scene<'_>, findings: &mut Findings) {
         .flat_map(|pod| &pod.ports)
         .map(|port| port.name.as_str())
         .collect();
-    let asks_dns = scene.policies.iter().flat_map(|policy| &policy.specs).any(has_dns_rule);
+    let asks_dns = scene.policies.iter().flat_map(|policy| policy.specs.iter()).any(has_dns_rule);
     for (number, policy) in scene.policies.iter().enumerate() {
-        for spec in &policy.specs {
+        for spec in policy.specs.iter() {
             for rule in &spec.rules {
                 for leaf in leaves(&rule.peers) {
                     peer(number, rule, leaf, &unmatched, asks_dns, scene, findings);

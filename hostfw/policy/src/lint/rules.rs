@@ -34,7 +34,7 @@ struct Seen {
 
 pub(super) fn find(scene: &Scene<'_>, compiled: &Compiled, findings: &mut Findings) {
     let Some(seen) = look(compiled) else { return };
-    for rule in &compiled.rules {
+    for rule in compiled.rules.iter() {
         if matches!(rule.kind, RuleKind::BuiltIn | RuleKind::LocalHost) {
             continue;
         }

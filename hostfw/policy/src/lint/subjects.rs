@@ -18,7 +18,7 @@ pub(super) const DENY_ONLY: &str = "deny-only";
 pub(super) fn find(scene: &Scene<'_>, findings: &mut Findings) {
     let labels = Labels::of(scene);
     for (number, policy) in scene.policies.iter().enumerate() {
-        for spec in &policy.specs {
+        for spec in policy.specs.iter() {
             match &spec.subjects {
                 Subjects::Pods(_) if !scene.options.pods => {
                     let what = "this part is for pods; it does not concern this node's own traffic";
@@ -143,7 +143,7 @@ fn deny_only(number: usize, spec: &Spec, scene: &Scene<'_>, findings: &mut Findi
                     .iter()
                     .any(|rule| rule.direction == direction && rule.action == Action::Allow)
         };
-        if scene.policies.iter().flat_map(|policy| &policy.specs).any(allows) {
+        if scene.policies.iter().flat_map(|policy| policy.specs.iter()).any(allows) {
             continue;
         }
         let way = if direction == Direction::Ingress { "ingress" } else { "egress" };

@@ -15,7 +15,7 @@ pub(super) const ENTITY_ALL: &str = "entity-all";
 
 pub(super) fn find(scene: &Scene<'_>, findings: &mut Findings) {
     for (number, policy) in scene.policies.iter().enumerate() {
-        for spec in &policy.specs {
+        for spec in policy.specs.iter() {
             for (at, rule) in spec.rules.iter().enumerate() {
                 if rule.action != Action::Allow {
                     continue;

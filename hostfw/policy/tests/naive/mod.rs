@@ -69,7 +69,7 @@ pub(crate) fn judge(
     let mut next_id = 0;
     let (mut in_force, mut default_deny) = (false, false);
     let (mut allowing, mut denying) = (Vec::new(), Vec::new());
-    for spec in policies.iter().flat_map(|policy| &policy.specs) {
+    for spec in policies.iter().flat_map(|policy| policy.specs.iter()) {
         let Subjects::Nodes(nodes) = &spec.subjects else { continue };
         if !selects(nodes, &own) {
             continue;
