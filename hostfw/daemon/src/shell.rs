@@ -17,7 +17,7 @@ use hostfw_daemon::{
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 use crate::{
@@ -77,12 +77,14 @@ impl Shell {
         let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
         let mut hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
-        let mut drain = interval(DRAIN);
+        // Whoever has just been denied is asked about soon; nobody is while
+        // nothing happens.
+        let (mut pause, mut drain_at) = (DRAIN, Instant::now() + DRAIN);
         let mut summary = interval(SUMMARY);
         let mut prove = interval(PROVE);
         let mut reread = interval(REREAD);
         let mut alive = interval(service::alive_every().unwrap_or(Duration::from_secs(3_600)));
-        for timer in [&mut drain, &mut summary, &mut prove, &mut reread, &mut alive] {
+        for timer in [&mut summary, &mut prove, &mut reread, &mut alive] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
             timer.reset();
         }
@@ -96,7 +98,11 @@ impl Shell {
                 Some(input) = received.recv() => self.take(input),
                 Some(asked) = asked.recv() => self.question(asked),
                 () = sleep(due) => self.happened(Event::Tick),
-                _ = drain.tick() => self.drain(),
+                () = sleep_until(drain_at) => {
+                    let is_quiet = self.drain() == 0;
+                    pause = if is_quiet { (pause * 2).min(LONGEST_DRAIN) } else { DRAIN };
+                    drain_at = Instant::now() + pause;
+                }
                 _ = summary.tick() => summarise(self.denied.summary()),
                 _ = prove.tick() => self.prove(),
                 _ = reread.tick() => self.take(Input::Files),
@@ -156,6 +162,9 @@ impl Shell {
         if question.right() == Right::Change {
             tracing::info!(uid, verb, "asked");
         }
+        if question == Question::Audit {
+            self.drain();
+        }
         let request = match question {
             Question::Connections => {
                 answer::send(sender, answer::connections(&self.kernel));
@@ -175,11 +184,14 @@ impl Shell {
     }
 
     /// Records bypass `control`: a flood of denials must not delay policy. The
-    /// rest of a flood waits for the next turn.
-    fn drain(&mut self) {
+    /// rest of a flood waits for the next turn. Gives their number.
+    fn drain(&mut self) -> usize {
+        let mut n_records = 0;
         for record in self.records.by_ref().take(DRAIN_AT_ONCE) {
             self.denied.take(&record);
+            n_records += 1;
         }
+        n_records
     }
 
     fn prove(&mut self) {
@@ -206,6 +218,9 @@ fn summarise(Summary { dropped, audited }: Summary) {
 const QUEUE: usize = 64;
 const DRAIN: Duration = Duration::from_millis(20);
 const DRAIN_AT_ONCE: usize = 4096;
+/// What the ring holds in this time is little at first: a budget of each second
+/// bounds what is reported.
+const LONGEST_DRAIN: Duration = Duration::from_millis(250);
 const SUMMARY: Duration = Duration::from_secs(1);
 /// Somebody who removes our programs is noticed within this time.
 const PROVE: Duration = Duration::from_secs(10);
