@@ -11,7 +11,7 @@ use hostfw_policy::ExistingConnections as Fate;
 use crate::{
     answer, clock,
     live::{self, Live},
-    log, service,
+    log, memory, service,
     shell::Shell,
     sockets, tally, translations,
 };
@@ -82,6 +82,8 @@ impl Shell {
             Effect::StoreGeneration { generation, since_ms } => {
                 self.denied.learn(&generation);
                 let result = self.state.store_generation(&generation, since_ms).map_err(chain);
+                // The last thing that a new generation needs is done.
+                memory::give_back();
                 Some(Event::GenerationStored(result))
             }
             Effect::StoreAudit(audit) => {

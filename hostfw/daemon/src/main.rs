@@ -25,6 +25,7 @@ mod tally;
 
 mod clock;
 mod log;
+mod memory;
 mod service;
 
 #[cfg(test)]
