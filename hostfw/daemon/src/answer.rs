@@ -94,10 +94,11 @@ fn status(report: &StatusReport, shell: &Shell) -> said::StatusReport {
     let live = report.generation.as_ref();
     let known = live.and_then(|live| live.generation.as_ref());
     let policies = known.map_or_else(Vec::new, |generation| {
-        let of = |name: &str, path: &str| {
-            let rules = generation.rules.iter();
-            rules.filter(|rule| rule.policy == name && rule.path == path).count()
-        };
+        let mut n_rules: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for rule in generation.rules.iter() {
+            *n_rules.entry((rule.policy.as_str(), rule.path.as_str())).or_default() += 1;
+        }
+        let of = |name, path| n_rules.get(&(name, path)).copied().unwrap_or(0);
         let policies = generation.policies.iter().map(|policy| said::PolicyReport {
             name: policy.name.clone(),
             path: policy.path.clone(),
