@@ -250,7 +250,7 @@ fn image_of(rules: &str) -> Vec<u32> {
         ..ThisNode::default()
     };
     let compiled = compile(&policies, &world, &node, &Options::default(), 1);
-    let words = compiled.expect("a small policy").words;
+    let words = compiled.expect("a small policy").words.to_vec();
     assert_eq!(words.as_slice().word(image::AT_ABI), ABI_VERSION);
     words
 }
