@@ -69,7 +69,15 @@ fn one(what: What, arguments: &[&String], write: bool) -> anyhow::Result<()> {
             let packages = ["--package", "hostfw-daemon", "--package", "hostfw-cli"];
             let mut binaries = run::cargo(&["build", "--release", "--quiet", "--bins"]);
             run::shown(binaries.args(packages))?;
-            run::cargo(&["run", "--release", "--quiet", "--package", "hostfw-bench", "--", "daemon"])
+            run::cargo(&[
+                "run",
+                "--release",
+                "--quiet",
+                "--package",
+                "hostfw-bench",
+                "--",
+                "daemon",
+            ])
         }
     };
     cargo.args(arguments);

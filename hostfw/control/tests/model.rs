@@ -237,10 +237,10 @@ fn is_compiled_from(images: &mut Images, stand: &Stand, number: u32, state: (usi
         };
         let source = Source { path: String::new(), bytes: Vec::new() };
         let options = read_config(&source).expect("empty").options;
-        compile(&policies, &world, &node, &options, number).expect("clean").words
+        compile(&policies, &world, &node, &options, number).expect("clean").words.to_vec()
     });
     let slot = stand.world.word.expect("in force").in_force(0).slot;
-    stand.world.slots[&slot].words == *expected
+    stand.world.slots[&slot].words.as_slice() == expected.as_slice()
 }
 
 fn files(state: usize) -> Event {

@@ -7,6 +7,7 @@ mod naive;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 use hostfw_datapath::{Address, Image as _, image, verdict::Answer};
@@ -454,6 +455,7 @@ fn world() -> impl Strategy<Value = World> {
                 let team = BTreeMap::from([("team".to_owned(), "red".to_owned())]);
                 namespaces.insert("two".to_owned(), team);
             }
+            let pods = pods.into_iter().map(|(name, pod)| (name, Arc::new(pod))).collect();
             World { nodes, pods, namespaces, cidr_groups, api_servers, ..World::default() }
         },
     )

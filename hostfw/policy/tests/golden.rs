@@ -85,7 +85,7 @@ fn show_compiled(shown: &mut String, compiled: &Compiled) {
         )
         .expect("a string");
     }
-    for rule in &compiled.rules {
+    for rule in compiled.rules.iter() {
         writeln!(
             shown,
             "rule {} {:?} {:?} {} {}:{}:{}  {}",

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -150,13 +151,13 @@ fn policy(rules: impl Iterator<Item = PolicyRule>) -> Policy {
         annotations: BTreeMap::new(),
         path: "p.yaml".to_owned(),
         at: Position { line: 1, column: 1 },
-        specs: vec![Spec {
+        specs: Arc::new(vec![Spec {
             at: Position { line: 1, column: 1 },
             subjects: Subjects::Nodes(Selector::default()),
             tier: Tier::Normal,
             ingress: Stance::DefaultDeny,
             egress: Stance::Untouched,
             rules: rules.collect(),
-        }],
+        }]),
     }
 }

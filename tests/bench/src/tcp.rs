@@ -15,13 +15,13 @@ use anyhow::Context;
 use hostfw_scenario::Lab;
 
 use crate::{
-    bed::Wall,
     page::Target,
     tcp::{
         ends::{CHUNK, End, Kind, Session},
         walls::{Fence, RULES, Yard},
     },
     time::median,
+    wall::Wall,
 };
 
 /// How often everything is made anew, and rounds in between.

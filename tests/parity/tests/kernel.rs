@@ -31,7 +31,7 @@ spec: {nodeSelector: {}, ingress: [{}]}
 ";
 
 fn image(text: &str, generation: u32) -> Vec<u32> {
-    policies::compile_text(text, generation).expect("a valid policy").words
+    policies::compile_text(text, generation).expect("a valid policy").words.to_vec()
 }
 
 fn syn(from: [u8; 4], to: u16) -> Vec<u8> {
@@ -234,7 +234,7 @@ fn events_are_bounded_for_each_flow_and_for_each_second() {
 #[test]
 fn programs_stay_within_their_bounds() {
     let sandbox = Sandbox::enter("size").expect("namespaces");
-    let kernel = sandbox.kernel("pins", Capacity::SMALL).expect("programs");
+    let mut kernel = sandbox.kernel("pins", Capacity::SMALL).expect("programs");
     let sizes = kernel.sizes().expect("the kernel describes them");
     let version = size::kernel_version().expect("a version");
     size::bounded(&sizes, version).expect("within the bounds");

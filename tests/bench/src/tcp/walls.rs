@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, ensure};
 use hostfw_scenario::{Firewall, ForeignProgram, Host, Lab, Place};
 
-use crate::{bed::Wall, flows::ALLOWED};
+use crate::{flows::Family, wall::Wall};
 
 /// Rules in each direction.
 pub(crate) const RULES: u32 = 1_000;
@@ -141,7 +141,7 @@ impl<'yard> Fence<'yard> {
 
 /// A host's address in the prefix of a rule.
 fn v4_of(rule: u32, host: u32) -> Ipv4Addr {
-    Ipv4Addr::from(ALLOWED + rule * 64 + host)
+    Ipv4Addr::from(Family::V4.base(true) + rule * 64 + host)
 }
 
 fn v6_of(rule: u32, host: u16) -> Ipv6Addr {
