@@ -120,6 +120,13 @@ fn pages() -> PathBuf {
     run::root().join("docs/performance")
 }
 
+/// One of the benchmarks that start the daemon and measure what is in the kernel.
+fn packets(what: &str) -> anyhow::Result<Command> {
+    setup::benchmarks()?;
+    demo::build_binaries()?;
+    Ok(run::cargo(&["run", "--quiet", "--package", "hostfw-bench", "--", what]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,11 +154,4 @@ mod tests {
         assert!(folder.join("chart.svg").is_file());
         fs::remove_dir_all(folder).expect("a folder of the test");
     }
-}
-
-/// One of the benchmarks that start the daemon and measure what is in the kernel.
-fn packets(what: &str) -> anyhow::Result<std::process::Command> {
-    setup::benchmarks()?;
-    demo::build_binaries()?;
-    Ok(run::cargo(&["run", "--quiet", "--package", "hostfw-bench", "--", what]))
 }
