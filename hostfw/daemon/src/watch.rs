@@ -1,91 +1,57 @@
 //! Notices that files may have changed. Which, and what they contain, is found
 //! out by reading everything again: the watch is a wake-up, not a message.
 
-mod writing;
-
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
-use notify::{RecursiveMode, Watcher};
+use notify::{
+    EventKind, RecursiveMode, Watcher,
+    event::{AccessKind, AccessMode},
+};
 use tokio::{
     sync::{Notify, mpsc::Sender},
-    time::{Instant, timeout},
+    time::timeout,
 };
 
-use self::writing::{Concern, Writing};
 use crate::shell::Input;
 
 /// Sends [`Input::Files`] at the start and whenever something near the paths
 /// may have changed.
 pub(crate) async fn follow(paths: Vec<String>, inputs: Sender<Input>) {
-    let changes = Arc::new(Changes::default());
-    let mut last = None;
+    let changed = Arc::new(Notify::new());
     loop {
         // A watch holds on to what was there when it began, so each turn makes
         // a new one, and reads only after it is made: nothing is missed.
-        changes.forget();
-        let watcher = watch(&paths, &changes);
+        let watcher = watch(&paths, &changed);
         if let Err(error) = &watcher {
             tracing::warn!(%error, "files are not watched and read every 30 s instead");
         }
         if inputs.send(Input::Files).await.is_err() {
             return;
         }
-        changes.noticed.notified().await;
-        let is_alone = last.is_none_or(|last: Instant| last.elapsed() > DEBOUNCE);
-        settle(&changes, is_alone).await;
-        last = Some(Instant::now());
-    }
-}
-
-/// Waits until nothing is written any more. A file that is closed or renamed
-/// into place is whole and need not wait; what comes at the heels of another
-/// change is one of many, and they are taken together.
-async fn settle(changes: &Changes, is_alone: bool) {
-    let end = Instant::now() + LONGEST;
-    while Instant::now() < end {
-        let pause = if is_alone && changes.are_done() { WHOLE } else { DEBOUNCE };
-        if timeout(pause, changes.noticed.notified()).await.is_err() {
-            return;
+        changed.notified().await;
+        for _ in 0..LONGEST_DEBOUNCE {
+            if timeout(DEBOUNCE, changed.notified()).await.is_err() {
+                break;
+            }
         }
     }
 }
 
-/// What the thread of the watch tells.
-#[derive(Default)]
-struct Changes {
-    writing: Mutex<Writing>,
-    noticed: Notify,
-}
-
-impl Changes {
-    fn take(&self, event: &notify::Result<notify::Event>, concern: &Concern) {
-        let matters =
-            self.writing.lock().unwrap_or_else(PoisonError::into_inner).take(event, concern);
-        if matters {
-            self.noticed.notify_one();
-        }
-    }
-
-    fn are_done(&self) -> bool {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner).is_done()
-    }
-
-    fn forget(&self) {
-        *self.writing.lock().unwrap_or_else(PoisonError::into_inner) = Writing::default();
-    }
-}
-
-fn watch(paths: &[String], changes: &Arc<Changes>) -> notify::Result<impl Watcher + use<>> {
-    let changes = Arc::clone(changes);
-    let concern = Concern::new(paths);
+fn watch(paths: &[String], changed: &Arc<Notify>) -> notify::Result<impl Watcher + use<>> {
+    let changed = Arc::clone(changed);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        changes.take(&event, &concern);
+        // Our own reading must not wake us; a lost event must.
+        let kind = event.map_or(EventKind::Any, |event| event.kind);
+        let is_written = kind == EventKind::Access(AccessKind::Close(AccessMode::Write));
+        if is_written || !matches!(kind, EventKind::Access(_)) {
+            changed.notify_one();
+        }
     })?;
     for place in places(paths) {
         // One that is missing is seen to appear by the watch on its parent.
@@ -114,12 +80,9 @@ fn places(paths: &[String]) -> BTreeSet<PathBuf> {
     places
 }
 
-/// Whoever has more to write has written it within this time.
 const DEBOUNCE: Duration = Duration::from_millis(50);
-/// The events of one rename come together.
-const WHOLE: Duration = Duration::from_millis(2);
-/// A file that is written all the time is read anyway.
-const LONGEST: Duration = Duration::from_millis(500);
+/// Turns of [`DEBOUNCE`]: a file that is written all the time is read anyway.
+const LONGEST_DEBOUNCE: u32 = 10;
 
 #[cfg(test)]
 mod tests {
