@@ -25,6 +25,8 @@ pub(crate) enum What {
     Path,
     /// Requests, connections and bytes over TCP, beside nothing and beside nftables
     Tcp,
+    /// A SYN flood beside 100,000 live flows, beside nothing and beside nftables
+    Flood,
     /// What the daemon promises: edits, a start, memory, idleness
     Daemon,
 }
@@ -63,6 +65,7 @@ fn one(what: What, arguments: &[&String], write: bool) -> anyhow::Result<()> {
         }
         What::Path => packets("path")?,
         What::Tcp => packets("tcp")?,
+        What::Flood => packets("flood")?,
         What::Daemon => {
             // A release build: it is the daemon that is measured, and it is
             // looked for beside the benchmark.

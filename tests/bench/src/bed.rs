@@ -142,37 +142,37 @@ impl<'host> Bed<'host> {
     }
 }
 
-/// One for each port. Each refuses everything, after the stack has done its work.
+/// One for each port.
 fn sockets(node: IpAddr) -> io::Result<Vec<(u16, UdpSocket)>> {
     let ports = (0..PORTS).filter_map(|port| u16::try_from(port).ok());
     let ports = ports.map(|port| FIRST_PORT + port).chain([OWN_PORT]);
-    ports
-        .map(|port| {
-            let socket = UdpSocket::bind((node, port))?;
-            // BPF_RET with the constant 0: no byte of any packet.
-            let nothing = libc::sock_filter { code: 6, jt: 0, jf: 0, k: 0 };
-            let filter =
-                libc::sock_fprog { len: 1, filter: std::ptr::from_ref(&nothing).cast_mut() };
-            let length = libc::socklen_t::try_from(size_of::<libc::sock_fprog>())
-                .map_err(io::Error::other)?;
-            // SAFETY: the kernel copies the filter, which lives for the call.
-            let answer = unsafe {
-                libc::setsockopt(
-                    socket.as_raw_fd(),
-                    libc::SOL_SOCKET,
-                    libc::SO_ATTACH_FILTER,
-                    (&raw const filter).cast(),
-                    length,
-                )
-            };
-            if answer < 0 { Err(io::Error::last_os_error()) } else { Ok((port, socket)) }
-        })
-        .collect()
+    ports.map(|port| Ok((port, refusing_socket(node, port)?))).collect()
+}
+
+/// One that refuses everything, after the stack has done its work.
+pub(crate) fn refusing_socket(node: IpAddr, port: u16) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((node, port))?;
+    // BPF_RET with the constant 0: no byte of any packet.
+    let nothing = libc::sock_filter { code: 6, jt: 0, jf: 0, k: 0 };
+    let filter = libc::sock_fprog { len: 1, filter: std::ptr::from_ref(&nothing).cast_mut() };
+    let length =
+        libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).map_err(io::Error::other)?;
+    // SAFETY: the kernel copies the filter, which lives for the call.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const filter).cast(),
+            length,
+        )
+    };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
 }
 
 /// Datagrams that sockets of the calling thread's namespace have refused; those
 /// with a wrong sum, which the kernel counts among them, came to no socket.
-fn arrived(family: Family) -> anyhow::Result<u64> {
+pub(crate) fn arrived(family: Family) -> anyhow::Result<u64> {
     let (file, prefix) = match family {
         Family::V4 => ("snmp", "Udp"),
         Family::V6 => ("snmp6", "Udp6"),

@@ -176,13 +176,13 @@ fn write_32(register: u8, offset: i16) -> [[u8; 8]; 2] {
 }
 
 /// One instruction: code, destination, source, offset, constant.
-fn ins(code: u8, destination: u8, source: u8, offset: i16, constant: i32) -> [u8; 8] {
+pub(crate) fn ins(code: u8, destination: u8, source: u8, offset: i16, constant: i32) -> [u8; 8] {
     let [a, b] = offset.to_le_bytes();
     let [c, d, e, f] = constant.to_le_bytes();
     [code, destination | source << 4, a, b, c, d, e, f]
 }
 
 /// The same bits.
-fn signed(number: u32) -> i32 {
+pub(crate) fn signed(number: u32) -> i32 {
     i32::from_ne_bytes(number.to_ne_bytes())
 }

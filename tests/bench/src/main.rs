@@ -9,6 +9,7 @@ mod bed;
 mod bpf;
 mod chart;
 mod daemon;
+mod flood;
 mod flows;
 mod generator;
 mod growth;
@@ -34,8 +35,9 @@ fn main() -> anyhow::Result<()> {
     println!("{}", page::head());
     match what.as_str() {
         "daemon" => daemon::run(&rest),
+        "flood" => flood::run(&rest),
         "path" => path::run(&rest),
         "tcp" => tcp::run(&rest),
-        _ => bail!("what is measured is one of: daemon, path, tcp"),
+        _ => bail!("what is measured is one of: daemon, flood, path, tcp"),
     }
 }
