@@ -2,11 +2,12 @@
 //! that live: what the flood costs, what the live ones still get through, and
 //! how many of them are left when it is over.
 //!
-//! The flows are datagrams, whose state is nowhere but in tables: a TCP
-//! connection that a table has lost may be healed from its socket, a flow of
-//! datagrams is lost. They are begun well: both ends have spoken twice, more
-//! than two seconds apart, so that netfilter counts them as assured.
+//! Some flows are datagrams, whose state is nowhere but in tables. They are begun
+//! well: both ends have spoken twice, more than two seconds apart, so that
+//! netfilter counts them as assured. Others are real TCP connections, which a
+//! wall that has lost them may heal from their sockets.
 
+mod connections;
 mod siege;
 mod syn;
 
@@ -84,8 +85,10 @@ impl Fate {
     }
 }
 
-/// Measures; there are no arguments.
-pub(crate) fn run(_: &[String]) -> anyhow::Result<()> {
+/// Measures; the argument may be the one of `datagrams` and `connections` that is
+/// wanted.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let wanted = |what: &str| arguments.is_empty() || arguments.iter().any(|word| word == what);
     let inbound = Flows { family: Family::V4, named: true, rules: RULES, port: 0, count: LIVE };
     let own = Flows { named: false, port: OWN_PORT, ..inbound };
     println!(
@@ -93,17 +96,60 @@ pub(crate) fn run(_: &[String]) -> anyhow::Result<()> {
          them, {RULES} rules.\nNanoseconds of processor time for one packet, median of the waves, \
          and how far every second one is from it; packets a second for goodput.\n"
     );
-    for (kind, flows, begun_here) in
-        [("begun by others", inbound, false), ("begun by the host", own, true)]
-    {
+    let kinds = [("begun by others", inbound, false), ("begun by the host", own, true)];
+    for (kind, flows, begun_here) in kinds.into_iter().filter(|_| wanted("datagrams")) {
         for (name, port) in [("open", OPEN_PORT), ("closed", CLOSED_PORT)] {
             let title = format!("flows {kind}, SYNs to the {name} port");
             let fates = on_fresh_hosts(&flows, begun_here, port).context(title.clone())?;
             println!("{}", page(&title, &fates));
         }
     }
+    if wanted("connections") {
+        connections()?;
+    }
     let limit = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
     println!("netfilter knew {} connections at most.", limit.unwrap_or_default().trim());
+    Ok(())
+}
+
+/// The same with connections, one host after the other: what is counted is how
+/// many are left.
+fn connections() -> anyhow::Result<()> {
+    println!(
+        "### {LIVE} TCP connections, SYNs to the open port\n\n| | begun | left | packets sent again | \
+         notes |\n|---|---|---|---|---|"
+    );
+    let mut targets = String::new();
+    for guard in GUARDS {
+        for (begun, begun_here) in [("by others", false), ("by the host", true)] {
+            let lab = Lab::new("bench_flood");
+            let pair = Pair::new(&lab, 0);
+            let siege = Siege::new(&pair, guard, RULES)?;
+            let crowd = siege.connect(usize::try_from(LIVE)?, begun_here)?;
+            let connections = &crowd.connections;
+            let mut next = 0;
+            let before = evicted(&siege);
+            for _ in 0..FLOOD.div_ceil(WAVE) {
+                siege.flood(OPEN_PORT, WAVE)?;
+                let some = usize::try_from(WAVE / P)?;
+                connections.speak(next..next + some)?;
+                next += some;
+            }
+            let tracked = siege.tracked()?;
+            connections.speak(0..usize::try_from(LIVE)?)?;
+            let (left, repeated) = connections.alive()?;
+            let notes = notes(evicted_since(&siege, before), tracked);
+            let name = guard.name();
+            println!("| {name} | {begun} | {left} | {repeated} | {notes} |");
+            if guard.wall == Wall::Hostfw {
+                let what = format!("{name}, connections begun {begun} that are lost");
+                let value = f64::from(LIVE) - left as f64;
+                targets.push_str(&format!("{}\n", Target { what, value, bound: 0.0 }));
+            }
+            siege.forget()?;
+        }
+    }
+    println!("\n{targets}");
     Ok(())
 }
 
@@ -190,6 +236,13 @@ fn evicted_since(siege: &Siege<'_>, before: Option<(u64, u64)>) -> Option<(u64, 
     Some((own.saturating_sub(before.0), admitted.saturating_sub(before.1)))
 }
 
+/// What explains how many are left.
+fn notes(evicted: Option<(u64, u64)>, tracked: Option<u64>) -> String {
+    let evicted = evicted.map(|(own, other)| format!("evicted: {own} own, {other} admitted"));
+    let tracked = tracked.map(|tracked| format!("{tracked} connections tracked"));
+    evicted.into_iter().chain(tracked).collect::<Vec<_>>().join(", ")
+}
+
 fn page(title: &str, fates: &[Fate; GUARDS.len()]) -> String {
     let mut text = format!(
         "### {title}\n\n| | ns a live packet, before | in the flood | ns a SYN | SYNs answered | \
@@ -201,13 +254,6 @@ fn page(title: &str, fates: &[Fate; GUARDS.len()]) -> String {
             let (middle, spread) = toll.cost();
             format!("{middle:.0} ±{spread:.0}")
         };
-        let mut notes = Vec::new();
-        if let Some((own, admitted)) = fate.evicted {
-            notes.push(format!("evicted: {own} own, {admitted} admitted"));
-        }
-        if let Some(tracked) = fate.tracked {
-            notes.push(format!("{tracked} connections tracked"));
-        }
         text.push_str(&format!(
             "| {} | {} | {} | {} | {:.3} | {} of {} | {:.0} | {:.0} | {} | {} |\n",
             guard.name(),
@@ -220,7 +266,7 @@ fn page(title: &str, fates: &[Fate; GUARDS.len()]) -> String {
             fate.quiet_goodput(),
             fate.goodput(),
             fate.survivors(),
-            notes.join(", ")
+            notes(fate.evicted, fate.tracked)
         ));
     }
     text.push('\n');

@@ -11,10 +11,13 @@ use std::{
 use anyhow::{Context, ensure};
 use hostfw_scenario::{Firewall, Host, Lab};
 
-use super::syn;
 use crate::{
     bed::{self, refusing_socket},
     bpf::{Cell, Xdp},
+    flood::{
+        connections::{self, Connections},
+        syn,
+    },
     flows::{FIRST_PORT, Family, Flows, OWN_PORT, PORTS},
     rules::Rules,
     time::{median, stay_on_processor, thread_time},
@@ -24,6 +27,9 @@ use crate::{
 /// A port that everybody may open, and one that nobody may, nor listens at.
 pub(crate) const OPEN_PORT: u16 = 80;
 pub(crate) const CLOSED_PORT: u16 = 81;
+
+/// Where connections that live go: everybody may open that port too.
+pub(crate) const LIVE_PORT: u16 = 22;
 
 /// Datagrams between two looks at what the neighbour has received: it keeps up.
 const VOLLEY: usize = 500;
@@ -68,6 +74,12 @@ impl Toll {
     pub(crate) fn share(&self) -> f64 {
         self.arrived as f64 / self.sent as f64
     }
+}
+
+/// Connections that nobody accepts; whoever listens goes last.
+pub(crate) struct Crowd {
+    pub(crate) connections: Connections,
+    _listener: TcpListener,
 }
 
 /// Whatever address a datagram is for.
@@ -129,9 +141,11 @@ impl<'pair> Siege<'pair> {
             let mut ours = Firewall::new(node);
             ours.configure("devices: {include: [eth0]}\n");
             let mut policy = rules.policy();
-            policy.push_str(&format!(
-                "  - toPorts: [{{ports: [{{port: \"{OPEN_PORT}\", protocol: TCP}}]}}]\n"
-            ));
+            for port in [OPEN_PORT, LIVE_PORT] {
+                policy.push_str(&format!(
+                    "  - toPorts: [{{ports: [{{port: \"{port}\", protocol: TCP}}]}}]\n"
+                ));
+            }
             if guard.egress {
                 policy.push_str("  egress:\n  - toCIDR: [172.16.0.0/12]\n");
             }
@@ -144,7 +158,8 @@ impl<'pair> Siege<'pair> {
             for key in ["nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"] {
                 node.sysctl(&format!("net/netfilter/{key}"), "600");
             }
-            node.nft(&format!("add rule inet bench input tcp dport {OPEN_PORT} accept\n"));
+            let ports = format!("{{ {OPEN_PORT}, {LIVE_PORT} }}");
+            node.nft(&format!("add rule inet bench input tcp dport {ports} accept\n"));
         } else {
             ensure!(guard.wall == Wall::None, "{} is not besieged", guard.name());
         }
@@ -224,6 +239,31 @@ impl<'pair> Siege<'pair> {
             let arrived = counter()? - before;
             Ok(Toll { sent: u64::from(count), arrived, costs: vec![cost] })
         })
+    }
+
+    /// Opens connections with this host, or from it.
+    pub(crate) fn connect(&self, count: usize, begun_here: bool) -> anyhow::Result<Crowd> {
+        let Pair { node, peer } = self.pair;
+        let (client, server) = if begun_here { (node, peer) } else { (peer, node) };
+        let backlog = 2 * count;
+        server.sysctl("net/core/somaxconn", &backlog.to_string());
+        // The kernel looks for a free port one by one, and takes every second one
+        // first: there should be more of these than are wanted.
+        client.sysctl("net/ipv4/ip_local_port_range", "1024 65535");
+        let backlog = i32::try_from(backlog)?;
+        let listener = server.inside(|| connections::listener(LIVE_PORT, backlog))?;
+        let connections = Connections::open(client, count, |number| {
+            let number = u8::try_from(number % 200).unwrap_or(0);
+            let address = if begun_here {
+                Ipv4Addr::new(172, 16, 0, 10 + number)
+            } else {
+                let address = Ipv4Addr::new(192, 0, 2, 10 + number);
+                node.try_ip(&format!("addr add {address}/24 dev eth0\n"));
+                address
+            };
+            (address, LIVE_PORT).into()
+        })?;
+        Ok(Crowd { connections, _listener: listener })
     }
 
     /// Connections that netfilter knows on this host.
