@@ -8,6 +8,7 @@
 mod bed;
 mod bpf;
 mod chart;
+mod counters;
 mod daemon;
 mod flood;
 mod flows;

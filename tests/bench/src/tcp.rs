@@ -11,10 +11,11 @@
 mod ends;
 mod walls;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use hostfw_scenario::Lab;
 
 use crate::{
+    counters::packets,
     page::Target,
     tcp::{
         ends::{CHUNK, End, Kind, Session},
@@ -117,6 +118,9 @@ fn measure(
             .collect::<anyhow::Result<Vec<_>>>()
     });
     let sessions: Vec<Vec<Session>> = sessions.collect::<anyhow::Result<_>>()?;
+    for ((yard, sessions), (node, peer)) in yards.iter().zip(&sessions).zip(&ends) {
+        check_large(yard, sessions, (peer, node))?;
+    }
     for round in 0..=ROUNDS {
         for (traffic, samples) in TRAFFIC.iter().zip(samples.iter_mut()) {
             for step in 0..WALLS.len() {
@@ -149,6 +153,20 @@ fn measure(
             fence.forget()?;
         }
     }
+    Ok(())
+}
+
+/// Chunks of bulk are looked at; a packet of theirs holds this many bytes and
+/// more, confirmations included: the cable carries what the stack hands it whole.
+const LARGE: usize = 8 << 10;
+
+fn check_large(yard: &Yard, sessions: &[Session], ends: (&End, &End)) -> anyhow::Result<()> {
+    let count = || yard.node.inside(packets).map(|(received, sent)| received + sent);
+    let session = sessions.first().context("there is an inbound session")?;
+    let before = count()?;
+    session.sample(ends, Kind::Bulk, 64)?;
+    let packets = usize::try_from(count()? - before)?;
+    ensure!(packets * LARGE < 64 * CHUNK, "{packets} packets for {} bytes", 64 * CHUNK);
     Ok(())
 }
 

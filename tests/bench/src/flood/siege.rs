@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket},
     os::fd::OwnedFd,
 };
@@ -14,6 +14,7 @@ use hostfw_scenario::{Firewall, Host, Lab};
 use crate::{
     bed::{self, refusing_socket},
     bpf::{Cell, Xdp},
+    counters::packets,
     flood::{
         connections::{self, Connections},
         syn,
@@ -291,10 +292,7 @@ fn arrived() -> anyhow::Result<u64> {
     bed::arrived(Family::V4)
 }
 
-/// Packets that the device of the calling thread's namespace has sent.
+/// Packets that the host has sent.
 fn departed() -> anyhow::Result<u64> {
-    let text = fs::read_to_string("/proc/thread-self/net/dev").context("read the counters")?;
-    let line = text.lines().find_map(|line| line.trim_start().strip_prefix("eth0:"));
-    let packets = line.and_then(|line| line.split_whitespace().nth(9));
-    packets.and_then(|packets| packets.parse().ok()).context("a count of sent packets")
+    Ok(packets()?.1)
 }
