@@ -21,6 +21,8 @@ pub(crate) enum What {
     All,
     /// The program alone, with the kernel's test runner
     Program,
+    /// Look-ups in an image, with the kernel's test runner
+    Lookups,
     /// The whole way into a socket, beside nothing and beside nftables
     Path,
     /// Requests, connections and bytes over TCP, beside nothing and beside nftables
@@ -62,6 +64,9 @@ fn one(what: What, arguments: &[&String], write: bool) -> anyhow::Result<()> {
         What::All => bail!("all is not one"),
         What::Program => {
             run::cargo(&["run", "--release", "--package", "hostfw-parity", "--bin", "bench", "--"])
+        }
+        What::Lookups => {
+            run::cargo(&["run", "--quiet", "--package", "hostfw-bench", "--", "lookups"])
         }
         What::Path => packets("path")?,
         What::Tcp => packets("tcp")?,

@@ -55,7 +55,11 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         &["hostfw-api", "hostfw-datapath", "hostfw-policy"],
         &["anyhow", "clap", "libc", "serde", "serde_json", "terminal_size"],
     ),
-    ("hostfw-bench", &["hostfw-scenario"], &["anyhow", "libc"]),
+    (
+        "hostfw-bench",
+        &["hostfw-daemon", "hostfw-datapath", "hostfw-parity", "hostfw-policy", "hostfw-scenario"],
+        &["anyhow", "libc"],
+    ),
     (
         "hostfw-conformance",
         &["hostfw-datapath", "hostfw-policy"],

@@ -28,6 +28,8 @@ pub mod parse;
 pub mod plain;
 pub mod report;
 
+pub mod drawn;
+
 #[cfg(any(test, feature = "model"))]
 pub mod blueprint;
 #[cfg(any(test, feature = "model"))]

@@ -9,7 +9,7 @@ pub(crate) mod trie6;
 #[cfg(test)]
 mod drawn;
 
-use hostfw_datapath::image;
+use hostfw_datapath::{ABI_VERSION, image};
 use rustc_hash::FxHashMap;
 
 use crate::compile::{CompileError, MAX_IMAGE_WORDS};
@@ -88,6 +88,34 @@ impl Writer {
 /// Where the peer word of consecutive addresses changes: the first address and
 /// the word from there on. The first entry is address 0.
 pub(crate) type Segments<A> = Vec<(A, u32)>;
+
+/// An image of addresses alone, for whoever measures how they are found: no
+/// policy is in force in it. Segments as in [`Segments`].
+///
+/// # Errors
+/// More than an image has room for.
+pub fn image_of_addresses(
+    v4: &[(u32, u32)],
+    v6: &[(u128, u32)],
+) -> Result<Vec<u32>, CompileError> {
+    let mut writer = Writer::new();
+    let at_v4 = trie4::write(&mut writer, v4)?;
+    let at_v6 = trie6::write(&mut writer, v6)?;
+    let n_subject_words = usize::try_from(image::SUBJECT_WORDS).unwrap_or(0);
+    let at_subjects = writer.append(&vec![0; n_subject_words])?;
+    for (at, word) in [
+        (image::AT_MAGIC, image::MAGIC),
+        (image::AT_ABI, ABI_VERSION),
+        (image::AT_V4, at_v4),
+        (image::AT_V6, at_v6),
+        (image::AT_SUBJECTS, at_subjects),
+        (image::AT_N_SUBJECTS, 1),
+    ] {
+        writer.set(at, word);
+    }
+    writer.finish();
+    Ok(writer.into_words())
+}
 
 /// The entries that concern the addresses from `first` to `last`.
 fn within<A: Copy + Ord>(segments: &[(A, u32)], first: A, last: A) -> &[(A, u32)] {

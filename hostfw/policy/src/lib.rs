@@ -75,6 +75,7 @@ pub use crate::{
     complaint::{Complaint, Severity, Source},
     conflict::conflicts,
     document::read_policies,
+    encode::image_of_addresses,
     enforceable::read_enforceable,
     existing::{EXISTING_CONNECTIONS, ExistingConnections},
     file_name::FileName,

@@ -16,6 +16,7 @@ mod generator;
 mod growth;
 #[cfg(test)]
 mod guard;
+mod lookups;
 mod memory;
 mod page;
 mod path;
@@ -37,8 +38,9 @@ fn main() -> anyhow::Result<()> {
     match what.as_str() {
         "daemon" => daemon::run(&rest),
         "flood" => flood::run(&rest),
+        "lookups" => lookups::run(&rest),
         "path" => path::run(&rest),
         "tcp" => tcp::run(&rest),
-        _ => bail!("what is measured is one of: daemon, flood, path, tcp"),
+        _ => bail!("what is measured is one of: daemon, flood, lookups, path, tcp"),
     }
 }

@@ -328,6 +328,8 @@ const ANSWER_WORDS: usize = 64;
 const MARK: usize = 2;
 const INGRESS_IFINDEX: usize = 9;
 const CONTROL_BLOCK: usize = 12;
+/// Words of the control block, the last that are passed.
+const CONTROL_BLOCK_WORDS: usize = CONTEXT_WORDS - CONTROL_BLOCK;
 
 /// What the kernel's program said of a test packet, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -371,12 +373,34 @@ impl Kernel {
         frame: &[u8],
         times: u32,
     ) -> Result<(), KernelError> {
-        let name = match direction {
-            Some(direction) => object::name(direction, Layer::Ethernet),
-            None => object::load_floor(&mut self.enforcing)?,
-        };
+        let name = direction.map_or(object::FLOOR, |one| object::name(one, Layer::Ethernet));
+        if direction.is_none() {
+            object::load_unhooked(&mut self.enforcing, name)?;
+        }
         run(&mut self.enforcing, name, 0, false, frame, times)?;
         Ok(())
+    }
+
+    /// Runs a program that asks the image in a slot, and that no hook has, many
+    /// times over; the caller measures. It finds its words in the control block
+    /// and leaves them there.
+    ///
+    /// # Errors
+    /// A name that no program has, or a kernel that does not load it.
+    pub fn repeat_unhooked(
+        &mut self,
+        program: &'static str,
+        slot: u32,
+        block: [u32; CONTROL_BLOCK_WORDS],
+        times: u32,
+    ) -> Result<[u32; CONTROL_BLOCK_WORDS], KernelError> {
+        object::load_unhooked(&mut self.enforcing, program)?;
+        let mut context = [0; CONTEXT_WORDS];
+        context[MARK] = slot;
+        context[CONTROL_BLOCK..].copy_from_slice(&block);
+        // The least that is a frame.
+        let answer = run_raw(&mut self.enforcing, program, &context, &[0; 14], times)?;
+        Ok(std::array::from_fn(|word| answer[CONTROL_BLOCK + word]))
     }
 }
 
@@ -392,6 +416,20 @@ fn run(
     let mut context = [0u32; CONTEXT_WORDS];
     context[MARK] = mark;
     context[INGRESS_IFINDEX] = u32::from(forwarded);
+    let answer = run_raw(object, name, &context, bytes, times)?;
+    let [_, reason, action, _] = answer[CONTROL_BLOCK].to_le_bytes();
+    let (rule, verdict) = (answer[CONTROL_BLOCK + 1], answer[CONTROL_BLOCK + 2]);
+    Ok(Seen { action, reason, rule, verdict })
+}
+
+/// A program under the test runner: what it leaves in the context.
+fn run_raw(
+    object: &mut Ebpf,
+    name: &'static str,
+    context: &[u32; CONTEXT_WORDS],
+    bytes: &[u8],
+    times: u32,
+) -> Result<[u32; ANSWER_WORDS], KernelError> {
     let mut answer = [0u32; ANSWER_WORDS];
     let options = TestRunOptions {
         data_in: Some(bytes),
@@ -401,7 +439,5 @@ fn run(
         ..TestRunOptions::default()
     };
     object::program(object, name)?.test_run(options).map_err(KernelError::program(name))?;
-    let [_, reason, action, _] = answer[CONTROL_BLOCK].to_le_bytes();
-    let (rule, verdict) = (answer[CONTROL_BLOCK + 1], answer[CONTROL_BLOCK + 2]);
-    Ok(Seen { action, reason, rule, verdict })
+    Ok(answer)
 }

@@ -224,14 +224,16 @@ fn load_one(program: &mut SchedClassifier) -> Result<(), ProgramError> {
     program.load()
 }
 
-/// Loads the empty program, once; benchmarks subtract what it costs.
-pub(super) fn load_floor(object: &mut Ebpf) -> Result<&'static str, KernelError> {
-    const NAME: &str = "hostfw_floor";
-    let floor = program(object, NAME)?;
-    if floor.fd().is_err() {
-        load_one(floor).map_err(KernelError::program(NAME))?;
+/// The empty program: benchmarks subtract what it costs.
+pub(super) const FLOOR: &str = "hostfw_floor";
+
+/// Loads a program that no hook has, once: those that benchmarks run.
+pub(super) fn load_unhooked(object: &mut Ebpf, name: &'static str) -> Result<(), KernelError> {
+    let unhooked = program(object, name)?;
+    if unhooked.fd().is_err() {
+        load_one(unhooked).map_err(KernelError::program(name))?;
     }
-    Ok(NAME)
+    Ok(())
 }
 
 /// One program of an object.
