@@ -21,6 +21,8 @@ pub(crate) enum What {
     All,
     /// The program alone, with the kernel's test runner
     Program,
+    /// Events of denied packets, beside none, and counters
+    Events,
     /// Look-ups in an image, with the kernel's test runner
     Lookups,
     /// The whole way into a socket, beside nothing and beside nftables
@@ -64,6 +66,10 @@ fn one(what: What, arguments: &[&String], write: bool) -> anyhow::Result<()> {
         What::All => bail!("all is not one"),
         What::Program => {
             run::cargo(&["run", "--release", "--package", "hostfw-parity", "--bin", "bench", "--"])
+        }
+        What::Events => {
+            demo::build_binaries()?;
+            run::cargo(&["run", "--quiet", "--package", "hostfw-bench", "--", "events"])
         }
         What::Lookups => {
             run::cargo(&["run", "--quiet", "--package", "hostfw-bench", "--", "lookups"])

@@ -79,7 +79,8 @@ static WINDOW_BITS: u32 = 1;
 #[unsafe(no_mangle)]
 static WINDOWS: u32 = 1;
 
-/// Reports a second on each CPU, for first and for denied packets alike.
+/// Reports a second on each CPU, for first and for denied packets alike; 0 for
+/// none, not even for those that are lost.
 #[unsafe(no_mangle)]
 static REPORTS_PER_S: u32 = 1000;
 

@@ -85,6 +85,9 @@ fn counted(
     if rule < rules {
         add(RULE_HITS.get_ptr_mut(slot * rules + rule), length, now);
     }
+    if maps::reports_per_s() == 0 {
+        return fate;
+    }
     let report = match numbers >> 24 {
         1 => Report::First,
         2 => Report::Denied,

@@ -179,6 +179,7 @@ fn kernel_config(config: &Config) -> KernelConfig {
             Attach::Clsact => AttachMode::Clsact,
         },
         capacity: Capacity::SMALL,
+        reports_per_s: KernelConfig::REPORTS_PER_S,
     }
 }
 

@@ -94,10 +94,7 @@ pub(crate) type Segments<A> = Vec<(A, u32)>;
 ///
 /// # Errors
 /// More than an image has room for.
-pub fn image_of_addresses(
-    v4: &[(u32, u32)],
-    v6: &[(u128, u32)],
-) -> Result<Vec<u32>, CompileError> {
+pub fn image_of_addresses(v4: &[(u32, u32)], v6: &[(u128, u32)]) -> Result<Vec<u32>, CompileError> {
     let mut writer = Writer::new();
     let at_v4 = trie4::write(&mut writer, v4)?;
     let at_v6 = trie6::write(&mut writer, v6)?;

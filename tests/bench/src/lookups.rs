@@ -88,7 +88,7 @@ impl Table {
             What::V4 => (image_of_addresses(&segments_v4(size), &[(0, 0)])?, 0),
             What::V6 => (image_of_addresses(&[(0, 0)], &segments_v6(size)?)?, 0),
             What::Rule => {
-                let words = policies::compile_text(&policy(size), 1)?.words;
+                let words = policies::compile_text(&policy(size), 1)?.words.to_vec();
                 let first_class = image::peer(&words.as_slice(), &peer(0)) & CLASS;
                 (words, first_class)
             }
@@ -100,11 +100,10 @@ impl Table {
         let capacity = Capacity::SMALL.for_image(words.len(), 0);
         let mut kernel = sandbox.kernel(&format!("{what:?}_{size}"), capacity)?;
         let slot = kernel.load(&words, &[])?;
-        let counts = if what != What::Rule && size > HOT * 100 { vec![size, HOT] } else { vec![size] };
-        let samples = counts
-            .into_iter()
-            .map(|count| Samples { count, state: 1, ns: Vec::new() })
-            .collect();
+        let counts =
+            if what != What::Rule && size > HOT * 100 { vec![size, HOT] } else { vec![size] };
+        let samples =
+            counts.into_iter().map(|count| Samples { count, state: 1, ns: Vec::new() }).collect();
         let bytes = words.len() * 4;
         let mut table = Self { what, size, kernel, slot, bytes, first_class, samples };
         let wrong = table.ask(what.programs()[0], 1, size * 2 + 100, 1_000)?.2;
@@ -124,7 +123,8 @@ impl Table {
         let half = |shift: u32| u32::try_from(state >> shift & 0xffff_ffff).unwrap_or(0);
         let block = [half(0), half(32), 0, count, self.first_class];
         let begin = thread_time();
-        let [low, high, wrong, ..] = self.kernel.repeat_unhooked(program, self.slot, block, runs)?;
+        let [low, high, wrong, ..] =
+            self.kernel.repeat_unhooked(program, self.slot, block, runs)?;
         let spent = thread_time().saturating_sub(begin);
         let ns = spent.as_secs_f64() * 1e9 / f64::from(runs * TURNS);
         Ok((ns, u64::from(high) << 32 | u64::from(low), wrong))

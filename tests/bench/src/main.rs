@@ -10,6 +10,7 @@ mod bpf;
 mod chart;
 mod counters;
 mod daemon;
+mod events;
 mod flood;
 mod flows;
 mod generator;
@@ -37,10 +38,11 @@ fn main() -> anyhow::Result<()> {
     println!("{}", page::head());
     match what.as_str() {
         "daemon" => daemon::run(&rest),
+        "events" => events::run(&rest),
         "flood" => flood::run(&rest),
         "lookups" => lookups::run(&rest),
         "path" => path::run(&rest),
         "tcp" => tcp::run(&rest),
-        _ => bail!("what is measured is one of: daemon, flood, lookups, path, tcp"),
+        _ => bail!("what is measured is one of: daemon, events, flood, lookups, path, tcp"),
     }
 }

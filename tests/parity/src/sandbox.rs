@@ -53,8 +53,12 @@ impl Sandbox {
     /// # Errors
     /// Whatever the kernel refuses.
     pub fn kernel(&self, pins: &str, capacity: Capacity) -> anyhow::Result<Kernel> {
-        let config =
-            KernelConfig { bpf_dir: self.dir.join(pins), attach: AttachMode::Auto, capacity };
+        let config = KernelConfig {
+            bpf_dir: self.dir.join(pins),
+            attach: AttachMode::Auto,
+            capacity,
+            reports_per_s: KernelConfig::REPORTS_PER_S,
+        };
         let (kernel, adopted) = Kernel::open(config)?;
         ensure!(adopted.slots.is_empty(), "a fresh folder holds no images");
         Ok(kernel)

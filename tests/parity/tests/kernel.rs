@@ -108,6 +108,7 @@ fn a_second_start_finds_what_the_first_has_left() {
         bpf_dir: sandbox.pins("pins"),
         attach: AttachMode::Auto,
         capacity: Capacity::SMALL,
+        reports_per_s: KernelConfig::REPORTS_PER_S,
     };
     let (mut kernel, adopted) = Kernel::open(config).expect("a second start");
     assert_eq!(adopted.control, word);
@@ -128,6 +129,7 @@ fn a_start_with_a_larger_capacity_keeps_what_is_in_force() {
         bpf_dir: sandbox.pins("pins"),
         attach: AttachMode::Auto,
         capacity: Capacity { pairs: Capacity::SMALL.pairs * 2, rules: Capacity::SMALL.rules * 2 },
+        reports_per_s: KernelConfig::REPORTS_PER_S,
     };
     let (mut kernel, adopted) = Kernel::open(config.clone()).expect("a second start");
     assert_eq!(adopted.slots.get(&live.slot).map(|slot| slot.generation), Some(5));

@@ -145,7 +145,7 @@ impl Kernel {
         let layers: Vec<Layer> =
             self.links.values().map(|links| links.layer).chain([Layer::Ethernet]).collect();
         let object::Programs { enforcing, mut rehearsing } =
-            object::load(&maps, capacity, &layers)?;
+            object::load(&maps, capacity, &layers, self.config.reports_per_s)?;
         for (slot, words) in &kept {
             place(&mut rehearsing, &maps, capacity, *slot, words)?;
         }

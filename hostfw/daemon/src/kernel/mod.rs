@@ -79,6 +79,15 @@ pub struct KernelConfig {
     pub attach: AttachMode,
     /// The least capacity to load with.
     pub capacity: Capacity,
+    /// How many events a second each processor tells of first packets, and how
+    /// many of denied ones; 0 for none at all.
+    pub reports_per_s: u32,
+}
+
+impl KernelConfig {
+    /// Events of each kind that a processor tells in a second: a flood shows,
+    /// and costs nobody anything.
+    pub const REPORTS_PER_S: u32 = 1000;
 }
 
 /// What an earlier daemon left in the kernel.
@@ -119,14 +128,15 @@ impl Kernel {
             fs::create_dir_all(dir)
                 .map_err(|source| KernelError::Folder { path: dir.to_owned(), source })?;
         }
-        let wanted = config.capacity;
+        let (wanted, reports_per_s) = (config.capacity, config.reports_per_s);
         let capacity = object::pinned_capacity(&maps).map_or(wanted, |pinned| Capacity {
             pairs: pinned.pairs.max(wanted.pairs),
             rules: pinned.rules.max(wanted.rules),
         });
         // Nearly every host has devices of this kind only.
         let object::Programs { enforcing, mut rehearsing } =
-            object::load(&maps, capacity, &[Layer::Ethernet]).map_err(probe::explain)?;
+            object::load(&maps, capacity, &[Layer::Ethernet], reports_per_s)
+                .map_err(probe::explain)?;
         object::unpin_others(&maps, capacity);
         let control =
             MapData::from_pin(maps.join("control")).map_err(KernelError::map("CONTROL"))?;

@@ -108,6 +108,7 @@ pub(super) fn load(
     maps: &Path,
     capacity: Capacity,
     layers: &[Layer],
+    reports_per_s: u32,
 ) -> Result<Programs, KernelError> {
     if OBJECT.is_empty() {
         return Err(KernelError::NoObject);
@@ -134,6 +135,7 @@ pub(super) fn load(
         .override_global("RULES", &capacity.rules, true)
         .override_global("WINDOW_BITS", &window_bits, true)
         .override_global("WINDOWS", &windows, true)
+        .override_global("REPORTS_PER_S", &reports_per_s, true)
         .map_max_entries("RULE_HITS", SLOTS * capacity.rules)
         .map_pin_path("IMAGES", images)
         .map_pin_path("RULE_HITS", hits_pin(maps, capacity));
