@@ -100,8 +100,13 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     for (kind, flows, begun_here) in kinds.into_iter().filter(|_| wanted("datagrams")) {
         for (name, port) in [("open", OPEN_PORT), ("closed", CLOSED_PORT)] {
             let title = format!("flows {kind}, SYNs to the {name} port");
-            let fates = on_fresh_hosts(&flows, begun_here, port).context(title.clone())?;
+            let (fates, taken) = on_fresh_hosts(&flows, begun_here, port).context(title.clone())?;
             println!("{}", page(&title, &fates));
+            if taken < AGE {
+                println!("{}", targets(&fates));
+            } else {
+                println!("This took {taken:.0?}: flows have aged, and no target is judged.\n");
+            }
         }
     }
     if wanted("connections") {
@@ -159,7 +164,7 @@ fn on_fresh_hosts(
     flows: &Flows,
     begun_here: bool,
     port: u16,
-) -> anyhow::Result<[Fate; GUARDS.len()]> {
+) -> anyhow::Result<([Fate; GUARDS.len()], Duration)> {
     let lab = Lab::new("bench_flood");
     let pairs: Vec<Pair> = (0..GUARDS.len()).map(|number| Pair::new(&lab, number)).collect();
     let sieges = pairs.iter().zip(GUARDS).map(|(pair, guard)| Siege::new(pair, guard, RULES));
@@ -173,7 +178,7 @@ fn besiege(
     flows: &Flows,
     begun_here: bool,
     port: u16,
-) -> anyhow::Result<[Fate; GUARDS.len()]> {
+) -> anyhow::Result<([Fate; GUARDS.len()], Duration)> {
     let mut fates: [Fate; GUARDS.len()] = Default::default();
     for _ in 0..2 {
         for siege in sieges {
@@ -222,11 +227,7 @@ fn besiege(
         siege.forget()?;
     }
     // In that time each flow has had a packet, some at its beginning.
-    let taken = begin.elapsed();
-    if taken > AGE {
-        println!("The next took {taken:.0?}: flows have aged, and what is lost says nothing.\n");
-    }
-    Ok(fates)
+    Ok((fates, begin.elapsed()))
 }
 
 /// Entries of own and of admitted flows that had to make room so far.
@@ -273,7 +274,11 @@ fn page(title: &str, fates: &[Fate; GUARDS.len()]) -> String {
             notes(fate.evicted, fate.tracked)
         ));
     }
-    text.push('\n');
+    text
+}
+
+fn targets(fates: &[Fate; GUARDS.len()]) -> String {
+    let mut text = String::new();
     let [nothing, ..] = fates;
     for (guard, fate) in GUARDS.iter().zip(fates).filter(|(guard, _)| guard.wall == Wall::Hostfw) {
         let target = |what: &str, value, bound| {
