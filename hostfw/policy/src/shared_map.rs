@@ -4,6 +4,7 @@
 
 use std::{
     cmp::Ordering,
+    collections::BTreeSet,
     fmt,
     iter::{FusedIterator, Peekable},
     sync::Arc,
@@ -81,9 +82,8 @@ impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
     where
         V: PartialEq,
     {
-        let shared: std::collections::BTreeSet<*const Piece<K, V>> =
-            self.pieces.iter().map(Arc::as_ptr).collect();
-        let both: std::collections::BTreeSet<*const Piece<K, V>> =
+        let shared: BTreeSet<*const Piece<K, V>> = self.pieces.iter().map(Arc::as_ptr).collect();
+        let both: BTreeSet<*const Piece<K, V>> =
             other.pieces.iter().map(Arc::as_ptr).filter(|piece| shared.contains(piece)).collect();
         let own = |map: &'m Self| {
             let pieces = map.pieces.iter().filter(|piece| !both.contains(&Arc::as_ptr(piece)));
@@ -239,7 +239,7 @@ mod tests {
             }
             prop_assert!(map.iter().eq(tree.iter()) && map.len() == tree.len());
             prop_assert!(map_before.iter().eq(tree_before.iter()));
-            let keys: std::collections::BTreeSet<u32> =
+            let keys: BTreeSet<u32> =
                 tree.keys().chain(tree_before.keys()).copied().collect();
             let expected: Vec<_> = keys
                 .iter()
