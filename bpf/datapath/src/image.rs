@@ -6,7 +6,7 @@
 //! ```text
 //! header            64 words, offsets below; the words of this host among them
 //! peers v4          16-8-4-4 trie: address -> peer word
-//! peers v6          nibble trie with skipped common prefix: address -> peer word
+//! peers v6          trie as wide as it is full, see [`V6Node`]: address -> peer word
 //! protocols         256 words: protocol -> port class, or where to look it up
 //! subjects          16 words for each but this host: per direction flags, rows,
 //!                   levels
@@ -214,18 +214,49 @@ pub const CLASS: u32 = (1 << 24) - 1;
 /// Offset bits of a [`POINTER`] or [`PORTS`]/[`TYPES`] word.
 pub const OFFSET: u32 = (1 << 29) - 1;
 
-/// Words of an IPv6 trie node: branch position in nibbles, peer word on
-/// mismatch, the 128 bits of the prefix in four words, two spare, 16 children.
-pub const V6_NODE_WORDS: u32 = 24;
-/// IPv6 node: index of the nibble (0..=31) that selects the child.
-pub const V6_POSITION: u32 = 0;
-/// IPv6 node: the peer word of addresses that do not share the prefix.
-pub const V6_MISMATCH: u32 = 1;
-/// IPv6 node: the prefix, most significant word first, zero from the position on.
-pub const V6_PREFIX: u32 = 2;
-/// IPv6 node: the first of 16 children.
-pub const V6_CHILDREN: u32 = 8;
-/// A nibble trie over 128 bits has at most this many nodes on a path.
+/// Words in which pointers to IPv6 nodes count: a node of the first kind, half
+/// of a cache line. The others begin with a cache line.
+pub const V6_UNIT: u32 = 8;
+/// IPv6 node that compares: the 128 bits in four words, most significant first,
+/// zero behind the last digit that counts.
+pub const V6_PREFIX: u32 = 0;
+/// IPv6 node that compares: the word of addresses that have the digits.
+pub const V6_INSIDE: u32 = 4;
+/// IPv6 node that compares: the peer word of all others.
+pub const V6_OUTSIDE: u32 = 5;
+
+/// What a pointer to an IPv6 node says of it, so that a step of the walk waits
+/// for one load. Every node is about digits (of four bits) behind those that the
+/// nodes before it were about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct V6Node {
+    /// How many digits select the child, 1 to 3: the node is an array of 16, 256
+    /// or 4,096 words. 0 for a node that compares all digits so far, and has one
+    /// child.
+    pub selects: u32,
+    /// The first digit (0..=31) that selects, or the last that is compared.
+    pub digit: u32,
+    /// Offset of the node.
+    pub at: u32,
+}
+
+impl V6Node {
+    const UNITS: u32 = (1 << 24) - 1;
+
+    /// The node that a word with [`POINTER`] leads to.
+    #[inline(always)]
+    pub const fn of(word: u32) -> Self {
+        let at = (word & Self::UNITS).wrapping_mul(V6_UNIT);
+        Self { selects: (word >> 29) & 3, digit: (word >> 24) & 31, at }
+    }
+
+    /// The word that leads to it.
+    pub const fn pointer(self) -> u32 {
+        POINTER | (self.selects & 3) << 29 | (self.digit & 31) << 24 | self.at / V6_UNIT
+    }
+}
+
+/// Every node on a path takes one of so many digits, at least.
 const V6_DEPTH: u32 = 32;
 
 /// Protocol word: offset of 256 page offsets, each page 256 port classes.
@@ -308,7 +339,7 @@ fn peer_v4<I: Image>(image: &I, address: u32) -> u32 {
     word
 }
 
-/// Walks the IPv6 trie: one node for each place where known prefixes differ.
+/// Walks the IPv6 trie.
 #[inline(always)]
 pub fn walk_v6<I: Image>(image: &I, address: &Address) -> u32 {
     let mut word = image.header(AT_V6);
@@ -317,43 +348,46 @@ pub fn walk_v6<I: Image>(image: &I, address: &Address) -> u32 {
         if word & POINTER == 0 {
             return word;
         }
-        let node = word & OFFSET;
-        let position = image.word(node) & 31;
-        let prefix = Address::v6([
-            image.word(node.wrapping_add(V6_PREFIX)),
-            image.word(node.wrapping_add(V6_PREFIX + 1)),
-            image.word(node.wrapping_add(V6_PREFIX + 2)),
-            image.word(node.wrapping_add(V6_PREFIX + 3)),
-        ]);
-        let (high_mask, low_mask) = nibble_mask(position);
-        if (address.high ^ prefix.high) & high_mask != 0
-            || (address.low ^ prefix.low) & low_mask != 0
-        {
-            return image.word(node.wrapping_add(V6_MISMATCH));
-        }
-        let child = nibble(address, position);
-        word = image.word(node.wrapping_add(V6_CHILDREN).wrapping_add(child));
+        let V6Node { selects, digit, at } = V6Node::of(word);
+        let child = if selects == 0 {
+            if !is_inside(image, at, address, digit) {
+                return image.word(at.wrapping_add(V6_OUTSIDE));
+            }
+            V6_INSIDE
+        } else {
+            digits(address, digit, selects)
+        };
+        word = image.word(at.wrapping_add(child));
         depth += 1;
     }
     word
 }
 
-/// Masks of the first `position` nibbles (0..=31) over the two halves.
+/// Whether an address has the digits of a node, the last one included.
 #[inline(always)]
-pub const fn nibble_mask(position: u32) -> (u64, u64) {
-    // Shifts stay below 64: the checked forms would cost branches.
-    let inside = (position & 15) * 4;
-    let part = !(u64::MAX >> inside);
-    if position < 16 { (part, 0) } else { (u64::MAX, part) }
+fn is_inside<I: Image>(image: &I, node: u32, address: &Address, last: u32) -> bool {
+    let half = |at: u32| {
+        let first = image.word(node.wrapping_add(V6_PREFIX + at));
+        u64::from(first) << 32 | u64::from(image.word(node.wrapping_add(V6_PREFIX + at + 1)))
+    };
+    let behind = 60 - (last & 15) * 4;
+    let high = address.high ^ half(0);
+    if last < 16 {
+        return high >> behind == 0;
+    }
+    high == 0 && (address.low ^ half(2)) >> behind == 0
 }
 
-/// The nibble (0..=15) of an address at a position (0..=31) from the left.
+/// Some digits (1 to 3) of an address, from a position (0..=31) on, as a number.
+/// They lie within one half of it.
 #[inline(always)]
-pub const fn nibble(address: &Address, position: u32) -> u32 {
-    let half = if position < 16 { address.high } else { address.low };
-    #[expect(clippy::as_conversions, reason = "four bits remain")]
+pub const fn digits(address: &Address, first: u32, count: u32) -> u32 {
+    let half = if first < 16 { address.high } else { address.low };
+    // Shifts stay below 64: the checked forms would cost branches.
+    let behind = 64u32.wrapping_sub(((first & 15) + count) * 4) & 63;
+    #[expect(clippy::as_conversions, reason = "twelve bits remain")]
     {
-        ((half >> (60 - (position & 15) * 4)) & 15) as u32
+        (half >> behind) as u32 & ((1 << (count * 4 & 15)) - 1)
     }
 }
 

@@ -58,10 +58,10 @@ pub(crate) fn picture(ingress: bool, egress: bool) -> Vec<u32> {
     net(198, 51, 2);
     net(10, 244, 3 | ELSEWHERE);
     let v4 = place(&mut words, v4);
-    let mut node = vec![0u32; V6_NODE_WORDS as usize];
-    node[(V6_CHILDREN + 0xf) as usize] = LOCAL;
-    node[(V6_CHILDREN + 0x2) as usize] = 1;
-    let v6 = place(&mut words, node) | POINTER;
+    let mut node = vec![0u32; 16];
+    node[0xf] = LOCAL;
+    node[0x2] = 1;
+    let v6 = V6Node { selects: 1, digit: 0, at: place(&mut words, node) }.pointer();
 
     // Port classes: 1 TCP 22, 2 TCP 80, 3 UDP 53, 4 echo request.
     let zeros = place(&mut words, vec![0; 256]);

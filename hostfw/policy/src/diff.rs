@@ -8,7 +8,7 @@ use hostfw_datapath::{
     Direction, Image as _,
     image::{
         self, AT_PROTOCOLS, AT_V4, AT_V6, CLASS, NO_RULE, OFFSET, POINTER, PORTS, Question, TYPES,
-        V6_CHILDREN, V6_MISMATCH, V6_POSITION, V6_PREFIX,
+        V6_INSIDE, V6_OUTSIDE, V6_PREFIX, V6Node,
     },
     verdict::Answer,
 };
@@ -288,37 +288,33 @@ fn below_v4(words: &[u32], node: u32, base: u32, strides: &[u32], found: &mut Ve
 /// The same of IPv6 addresses.
 fn segments_v6(words: &[u32]) -> Vec<(u128, u32)> {
     let mut segments = Vec::new();
-    below_v6(words, words.word(AT_V6), (0, u128::MAX), &mut segments, 0);
+    below_v6(words, words.word(AT_V6), 0, 0, &mut segments);
     normalised(segments)
 }
 
-fn below_v6(
-    words: &[u32],
-    word: u32,
-    (first, last): (u128, u128),
-    found: &mut Vec<(u128, u32)>,
-    depth: u32,
-) {
-    if word & POINTER == 0 || depth > 32 {
+/// The addresses that share the first `depth` digits of `first`.
+fn below_v6(words: &[u32], word: u32, first: u128, depth: u32, found: &mut Vec<(u128, u32)>) {
+    let last = |first: u128, depth: u32| first | u128::MAX.checked_shr(depth * 4).unwrap_or(0);
+    let V6Node { selects, digit, at } = V6Node::of(word);
+    if word & POINTER == 0 || digit < depth {
         found.push((first, word & CLASS));
-        return;
-    }
-    let node = word & OFFSET;
-    let position = words.word(node.wrapping_add(V6_POSITION)) & 31;
-    let outer = words.word(node.wrapping_add(V6_MISMATCH)) & CLASS;
-    let prefix = (0..4).fold(0u128, |prefix, part| {
-        prefix << 32 | u128::from(words.word(node.wrapping_add(V6_PREFIX + part)))
-    });
-    let each = u128::MAX >> (position * 4) >> 4;
-    found.push((first, outer));
-    for child in 0..16u32 {
-        let start = prefix | (u128::from(child) << (124 - position * 4));
-        let word = words.word(node.wrapping_add(V6_CHILDREN + child));
-        below_v6(words, word, (start, start | each), found, depth + 1);
-    }
-    let end = prefix | (u128::MAX >> (position * 4));
-    if end < last {
-        found.push((end + 1, outer));
+    } else if selects == 0 {
+        let outer = words.word(at.wrapping_add(V6_OUTSIDE)) & CLASS;
+        let prefix = (0..4).fold(0u128, |prefix, part| {
+            prefix << 32 | u128::from(words.word(at.wrapping_add(V6_PREFIX + part)))
+        });
+        found.push((first, outer));
+        below_v6(words, words.word(at.wrapping_add(V6_INSIDE)), prefix, digit + 1, found);
+        let end = last(prefix, digit + 1);
+        if end < last(first, depth) {
+            found.push((end + 1, outer));
+        }
+    } else {
+        for child in 0..1u32 << (selects * 4) {
+            let below = digit + selects;
+            let start = first | u128::from(child).checked_shl(128 - below.min(32) * 4).unwrap_or(0);
+            below_v6(words, words.word(at.wrapping_add(child)), start, below, found);
+        }
     }
 }
 

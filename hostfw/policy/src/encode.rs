@@ -14,6 +14,13 @@ use rustc_hash::FxHashMap;
 
 use crate::compile::{CompileError, MAX_IMAGE_WORDS};
 
+/// An image begins with a page of memory, so with a cache line.
+const CACHE_LINE_WORDS: usize = 16;
+
+fn is_multiple(at: u32, of: usize) -> bool {
+    usize::try_from(at).is_ok_and(|at| at.is_multiple_of(of))
+}
+
 /// The image under construction. Equal blocks are stored once.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -46,6 +53,25 @@ impl Writer {
         }
         self.words.extend_from_slice(block);
         Ok(at)
+    }
+
+    /// Stores a block that begins with a cache line, or in the middle of one if
+    /// it fits there, and gives its offset.
+    pub(crate) fn aligned_block(&mut self, block: &[u32]) -> Result<u32, CompileError> {
+        let line = block.len().min(CACHE_LINE_WORDS);
+        if let Some(at) = self.blocks.get(block).filter(|at| is_multiple(**at, line)) {
+            return Ok(*at);
+        }
+        let at = self.aligned_append(block)?;
+        self.blocks.insert(block.into(), at);
+        Ok(at)
+    }
+
+    /// The same for a block that no other one equals.
+    pub(crate) fn aligned_append(&mut self, block: &[u32]) -> Result<u32, CompileError> {
+        let line = block.len().min(CACHE_LINE_WORDS);
+        self.words.resize(self.words.len().next_multiple_of(line), 0);
+        self.append(block)
     }
 
     /// Sets a word that belongs to no block.

@@ -30,17 +30,23 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nibbles_are_the_digits_of_an_address(bits: u128) {
-        let digits: Vec<u32> =
-            format!("{bits:032x}").chars().filter_map(|digit| digit.to_digit(16)).collect();
-        for position in 0..32u32 {
-            prop_assert_eq!(nibble(&address(bits), position), digits[position as usize]);
-            // So many leading digits, all of them set.
-            let ones = "f".repeat(position as usize) + &"0".repeat(32 - position as usize);
-            let mask = u128::from_str_radix(&ones, 16).expect("hexadecimal digits");
-            let (high, low) = nibble_mask(position);
-            prop_assert_eq!(address(mask), Address { high, low });
+    fn digits_are_those_of_an_address(bits: u128) {
+        let text = format!("{bits:032x}");
+        for count in 1..=3u32 {
+            // All that lie within one half.
+            for first in (0..32u32).filter(|first| first % 16 + count <= 16) {
+                let part = &text[first as usize..(first + count) as usize];
+                let expected = u32::from_str_radix(part, 16).expect("hexadecimal digits");
+                prop_assert_eq!(digits(&address(bits), first, count), expected);
+            }
         }
+    }
+
+    #[test]
+    fn a_pointer_says_what_its_node_is(selects in 0..4u32, digit in 0..32u32, unit in 0..1u32 << 24) {
+        let node = V6Node { selects, digit, at: unit * V6_UNIT };
+        prop_assert!(node.pointer() & POINTER != 0);
+        prop_assert_eq!(V6Node::of(node.pointer()), node);
     }
 }
 
@@ -86,40 +92,92 @@ fn every_ipv4_address_of_four_blocks_is_found_at_every_depth_of_the_trie() {
     }
 }
 
-/// A node of the IPv6 trie.
-fn node(position: u32, prefix: u128, mismatch: u32, children: [u32; 16]) -> Vec<u32> {
-    let mut node = vec![position, mismatch];
-    node.extend((0..4).map(|word| (prefix >> (96 - word * 32)) as u32));
-    node.resize(V6_CHILDREN as usize, 0xdead);
-    node.extend(children);
-    node
+/// A node of the IPv6 trie at the next place where one may stand: its pointer.
+fn place_v6(words: &mut Vec<u32>, selects: u32, digit: u32, node: &[u32]) -> u32 {
+    words.resize(words.len().next_multiple_of(V6_UNIT as usize), 0xdead);
+    V6Node { selects, digit, at: place(words, node) }.pointer()
+}
+
+/// A node that compares the digits up to one of them.
+fn comparing(words: &mut Vec<u32>, own: u128, last: u32, inside: u32, outside: u32) -> u32 {
+    let kept = own & !u128::MAX.checked_shr((last + 1) * 4).unwrap_or(0);
+    let prefix = [96, 64, 32, 0].map(|shift| (kept >> shift) as u32);
+    let node = [&prefix[..], &[inside, outside, 0xdead, 0xdead]].concat();
+    place_v6(words, 0, last, &node)
+}
+
+const OWN_V6: u128 = 0x2001_0db8_0123_4567_89ab_cdef_fedc_ba98;
+
+/// The address with another digit.
+fn changed_v6(digit: u32, by: u128) -> u128 {
+    OWN_V6 ^ (by << (124 - digit * 4))
 }
 
 #[test]
-fn an_ipv6_address_is_found_by_each_of_its_digits_and_by_no_other() {
-    let own = 0x2001_0db8_0123_4567_89ab_cdef_fedc_ba98_u128;
-    // A trie with a node at every digit, and one that skips to each of them.
-    for first in 0..32u32 {
+fn an_ipv6_address_is_selected_by_each_of_its_digits_and_by_no_other() {
+    for count in 1..=3u32 {
+        // Nodes of so many digits each; what remains of a half is taken one by one.
+        let mut steps = Vec::new();
+        let mut first = 0;
+        while first < 32u32 {
+            let selects = if first % 16 + count <= 16 { count } else { 1 };
+            steps.push((first, selects));
+            first += selects;
+        }
         let mut words = empty();
         let mut below = 0xf00;
-        for position in (first..32).rev() {
-            let kept = own & !u128::MAX.checked_shr(position * 4).unwrap_or(0);
-            let digit = ((own >> (124 - position * 4)) & 15) as usize;
-            let mut children = core::array::from_fn(|way| 0x1000 + position * 16 + way as u32);
-            children[digit] = below;
-            below = POINTER | place(&mut words, &node(position, kept, 0x700 + position, children));
+        for (first, selects) in steps.iter().rev() {
+            let mut node: Vec<u32> =
+                (0..1u32 << (selects * 4)).map(|way| (first + 1) << 16 | way).collect();
+            node[digits(&address(OWN_V6), *first, *selects) as usize] = below;
+            below = place_v6(&mut words, *selects, *first, &node);
         }
         words[AT_V6 as usize] = below;
         let image = words.as_slice();
-        assert_eq!(peer(&image, &address(own)), 0xf00);
-        for position in 0..32u32 {
-            for other in 1..16u128 {
-                let changed = own ^ (other << (124 - position * 4));
-                let digit = ((changed >> (124 - position * 4)) & 15) as u32;
-                let expected =
-                    if position < first { 0x700 + first } else { 0x1000 + position * 16 + digit };
-                assert_eq!(peer(&image, &address(changed)), expected, "{changed:#x}");
+        assert_eq!(peer(&image, &address(OWN_V6)), 0xf00);
+        for (first, selects) in &steps {
+            for digit in *first..first + selects {
+                for by in 1..16u128 {
+                    let changed = address(changed_v6(digit, by));
+                    let expected = (first + 1) << 16 | digits(&changed, *first, *selects);
+                    assert_eq!(peer(&image, &changed), expected, "{changed:x?}");
+                }
             }
+        }
+    }
+}
+
+#[test]
+fn an_ipv6_address_is_compared_in_every_digit_that_counts_and_in_no_other() {
+    for last in 0..32u32 {
+        let mut words = empty();
+        let pointer = comparing(&mut words, OWN_V6, last, 0xf00, 0x700);
+        words[AT_V6 as usize] = pointer;
+        let image = words.as_slice();
+        assert_eq!(peer(&image, &address(OWN_V6)), 0xf00);
+        for digit in 0..32u32 {
+            for by in 1..16u128 {
+                let expected = if digit <= last { 0x700 } else { 0xf00 };
+                let changed = changed_v6(digit, by);
+                assert_eq!(peer(&image, &address(changed)), expected, "{changed:#x}, {last}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_ipv6_address_leaves_nodes_that_compare_at_the_digit_in_which_it_differs() {
+    let mut words = empty();
+    let mut below = 0xf00;
+    for last in (0..32u32).rev() {
+        below = comparing(&mut words, OWN_V6, last, below, 0x700 + last);
+    }
+    words[AT_V6 as usize] = below;
+    let image = words.as_slice();
+    assert_eq!(peer(&image, &address(OWN_V6)), 0xf00);
+    for digit in 0..32u32 {
+        for by in 1..16u128 {
+            assert_eq!(peer(&image, &address(changed_v6(digit, by))), 0x700 + digit);
         }
     }
 }
@@ -129,9 +187,9 @@ fn a_walk_ends_after_as_many_nodes_as_an_address_has_digits() {
     // Broken: nodes that lead to each other without end.
     let mut words = empty();
     let first = words.len() as u32;
-    let at = |number: u32| POINTER | (first + number * V6_NODE_WORDS);
+    let at = |number: u32| V6Node { selects: 1, digit: 0, at: first + number * 16 }.pointer();
     for number in 0..40 {
-        place(&mut words, &node(0, 0, 0, [at((number + 1) % 40); 16]));
+        assert_eq!(place_v6(&mut words, 1, 0, &[at((number + 1) % 40); 16]), at(number));
     }
     words[AT_V6 as usize] = at(0);
     assert_eq!(walk_v6(&words.as_slice(), &address(1 << 127)), at(32));

@@ -8,12 +8,23 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use super::Segments;
 use hostfw_datapath::image::{ELSEWHERE, LOCAL};
 
-/// Segments between edges that are drawn from somewhere.
+/// Segments between a few edges that are drawn from somewhere.
 pub(super) fn segments<A>(edge: impl Strategy<Value = A>) -> impl Strategy<Value = Segments<A>>
 where
     A: Copy + Ord + Default + std::fmt::Debug,
 {
-    (word(), vec((edge, word()), 0..24)).prop_map(|(first, edges)| {
+    many_segments(edge, 0..24)
+}
+
+/// Segments between so many edges.
+pub(super) fn many_segments<A>(
+    edge: impl Strategy<Value = A>,
+    count: std::ops::Range<usize>,
+) -> impl Strategy<Value = Segments<A>>
+where
+    A: Copy + Ord + Default + std::fmt::Debug,
+{
+    (word(), vec((edge, word()), count)).prop_map(|(first, edges)| {
         let mut words: BTreeMap<A, u32> = edges.into_iter().collect();
         words.insert(A::default(), first);
         merged(words)

@@ -1,26 +1,24 @@
-//! The IPv6 trie of an image: a nibble a node, and what all addresses below a
-//! node have in common is compared at once and skipped.
+//! The IPv6 trie of an image: as wide as it is full, and what all addresses
+//! below a place have in common is compared at once and skipped.
 
-use hostfw_datapath::{
-    Address,
-    image::{
-        OFFSET, POINTER, V6_CHILDREN, V6_MISMATCH, V6_NODE_WORDS, V6_POSITION, V6_PREFIX,
-        nibble_mask,
-    },
-};
+use hostfw_datapath::image::{POINTER, V6_INSIDE, V6_OUTSIDE, V6_PREFIX, V6_UNIT, V6Node};
 
 use super::{Writer, within};
 use crate::compile::CompileError;
 
-/// The last nibble of an address.
-const LAST: u32 = 31;
+/// Digits of an address.
+const DIGITS: u32 = 32;
+
+/// A node has at most so many children for each change of the word below it: it
+/// is worth a look at the memory to be there with fewer steps.
+const CHILDREN_FOR_CHANGE: usize = 4;
 
 /// Writes the trie and gives its root: a peer word or a node pointer.
 pub(crate) fn write(writer: &mut Writer, segments: &[(u128, u32)]) -> Result<u32, CompileError> {
     subtree(writer, segments, 0, 0)
 }
 
-/// The word for the addresses that share the first `depth` nibbles of `base`.
+/// The word for the addresses that share the first `depth` digits of `base`.
 fn subtree(
     writer: &mut Writer,
     segments: &[(u128, u32)],
@@ -35,116 +33,170 @@ fn subtree(
     };
     // Where both ends have one word, everything else lies in the block that
     // holds both changes, and that block alone needs nodes.
-    let (position, prefix) = if outer == last.1 {
+    if outer == last.1 {
         let common = (second ^ (last.0 - 1)).leading_zeros() / 4;
-        let position = common.clamp(depth, LAST);
-        (position, second & !low_bits(position))
-    } else {
-        (depth, base)
-    };
-    let mut node = vec![0; index(V6_NODE_WORDS)];
-    node[index(V6_POSITION)] = position;
-    node[index(V6_MISMATCH)] = outer;
-    for (word, bits) in node[index(V6_PREFIX)..].iter_mut().zip(words(prefix, position)) {
-        *word = bits;
+        if common > depth {
+            let prefix = second & !low_bits(common);
+            let inside = subtree(writer, inside, prefix, common)?;
+            return compare(writer, prefix, common, inside, outer);
+        }
     }
-    for child in 0..16u32 {
-        let first = prefix | (u128::from(child) << (124 - position * 4));
-        node[index(V6_CHILDREN + child)] = subtree(writer, inside, first, position + 1)?;
+    let selects = width(depth, inside.len() - 1);
+    let below = depth + selects;
+    let mut node = Vec::with_capacity(1 << (selects * 4));
+    for child in 0..1u128 << (selects * 4) {
+        let first = base | (child << (128 - below * 4));
+        node.push(subtree(writer, inside, first, below)?);
     }
-    Ok(POINTER | writer.block(&node)?)
+    select(writer, depth, selects, &node)
 }
 
-/// What stands for a trie once one address in it has another word. Nodes on the
-/// way are stored anew.
+/// How many digits select a child, where the word changes so often.
+fn width(digit: u32, changes: usize) -> u32 {
+    let fits = |selects: &u32| {
+        let children = 1usize << (selects * 4);
+        digit % 16 + selects <= 16 && children <= changes.saturating_mul(CHILDREN_FOR_CHANGE)
+    };
+    [3, 2].into_iter().find(fits).unwrap_or(1)
+}
+
+/// A node that has a child for some digits. Wide ones are not looked for among
+/// the others, so that each belongs to one place, and can be changed there.
+fn select(
+    writer: &mut Writer,
+    digit: u32,
+    selects: u32,
+    node: &[u32],
+) -> Result<u32, CompileError> {
+    let at =
+        if selects == 1 { writer.aligned_block(node)? } else { writer.aligned_append(node)? };
+    Ok(V6Node { selects, digit, at }.pointer())
+}
+
+/// A node for the addresses that begin with so many digits of `prefix`; `outside`
+/// is the word of all others.
+fn compare(
+    writer: &mut Writer,
+    prefix: u128,
+    digits: u32,
+    inside: u32,
+    outside: u32,
+) -> Result<u32, CompileError> {
+    let mut node = vec![0; index(V6_UNIT)];
+    for (word, shift) in node[index(V6_PREFIX)..].iter_mut().zip([96u32, 64, 32, 0]) {
+        *word = u32::try_from((prefix & !low_bits(digits)) >> shift & 0xffff_ffff).unwrap_or(0);
+    }
+    node[index(V6_INSIDE)] = inside;
+    node[index(V6_OUTSIDE)] = outside;
+    let at = writer.aligned_block(&node)?;
+    Ok(V6Node { selects: 0, digit: digits - 1, at }.pointer())
+}
+
+/// What stands for a trie once one address in it has another word.
 pub(crate) fn with(
     writer: &mut Writer,
     trie: u32,
     address: u128,
     word: u32,
 ) -> Result<u32, CompileError> {
+    below(writer, trie, 0, address, word)
+}
+
+/// The same for a part of the trie, that of the addresses which share the first
+/// `depth` digits of this one. Narrow nodes on the way are stored anew, wide ones
+/// are changed where they are.
+fn below(
+    writer: &mut Writer,
+    trie: u32,
+    depth: u32,
+    address: u128,
+    word: u32,
+) -> Result<u32, CompileError> {
     if trie & POINTER == 0 {
-        return if trie == word {
-            Ok(trie)
+        return if trie == word || depth == DIGITS {
+            Ok(word)
         } else {
-            branch(writer, trie, LAST, address, [(address, word)])
+            compare(writer, address, DIGITS, word, trie)
         };
     }
-    let mut node = writer.words(trie & OFFSET, index(V6_NODE_WORDS)).to_vec();
-    let [position, outer, high, mid, low, lowest, ..] = node.as_slice() else {
+    let node = V6Node::of(trie);
+    if node.selects == 0 {
+        return compared(writer, trie, depth, address, word);
+    }
+    let child = node.at + digit_of(address, node.digit, node.selects);
+    let old = writer.word(child);
+    let new = below(writer, old, node.digit + node.selects, address, word)?;
+    if new == old {
+        return Ok(trie);
+    }
+    if node.selects > 1 {
+        writer.set(child, new);
+        return Ok(trie);
+    }
+    let mut children = writer.words(node.at, 16).to_vec();
+    if let Some(child) = children.get_mut(index(child - node.at)) {
+        *child = new;
+    }
+    // What has become equal all over needs no node.
+    match children.as_slice() {
+        [first, rest @ ..] if first & POINTER == 0 && rest.iter().all(|one| one == first) => {
+            Ok(*first)
+        }
+        children => select(writer, node.digit, 1, children),
+    }
+}
+
+/// The same for a node that compares.
+fn compared(
+    writer: &mut Writer,
+    trie: u32,
+    depth: u32,
+    address: u128,
+    word: u32,
+) -> Result<u32, CompileError> {
+    let V6Node { digit, at, .. } = V6Node::of(trie);
+    let digits = digit + 1;
+    let [high, mid, low, lowest, inside, outside, ..] = writer.words(at, index(V6_UNIT)) else {
         return Err(CompileError::TooLarge);
     };
-    let (position, outer) = (*position, *outer);
+    let (inside, outside) = (*inside, *outside);
     let prefix = [high, mid, low, lowest]
         .into_iter()
         .fold(0u128, |prefix, part| prefix << 32 | u128::from(*part));
-    // The nibble in which the address leaves what the node's addresses share.
-    let apart = ((prefix ^ address) & !low_bits(position)).leading_zeros() / 4;
-    if apart < position {
-        if outer == word {
-            return Ok(trie);
-        }
-        let own = with(writer, outer, address, word)?;
-        return branch(writer, outer, apart, address, [(prefix, trie), (address, own)]);
+    // The digit in which the address leaves what is compared.
+    let apart = ((prefix ^ address) & !low_bits(digits)).leading_zeros() / 4;
+    if apart >= digits {
+        let new = below(writer, inside, digits, address, word)?;
+        return match new {
+            new if new == inside => Ok(trie),
+            new if new == outside => Ok(outside),
+            new => compare(writer, prefix, digits, new, outside),
+        };
     }
-    let Some(child) = node.get_mut(index(V6_CHILDREN + nibble(address, position))) else {
-        return Err(CompileError::TooLarge);
+    if outside == word {
+        return Ok(trie);
+    }
+    let mut children = [outside; 16];
+    let mut put = |address: u128, child: u32| {
+        if let Some(place) = children.get_mut(index(digit_of(address, apart, 1))) {
+            *place = child;
+        }
     };
-    *child = if position == LAST { word } else { with(writer, *child, address, word)? };
-    // What has become equal all over, or has one child that leaves the rest as
-    // it is, needs no node.
-    let children = node.get(index(V6_CHILDREN)..).unwrap_or_default();
-    let mut others = children.iter().filter(|child| **child != outer);
-    match (others.next(), others.next()) {
-        (None, _) => Ok(outer),
-        (Some(only), None)
-            if only & POINTER != 0 && writer.word((only & OFFSET) + V6_MISMATCH) == outer =>
-        {
-            Ok(*only)
-        }
-        _ => Ok(POINTER | writer.block(&node)?),
-    }
+    put(prefix, if apart + 1 == digits { inside } else { trie });
+    put(address, below(writer, outside, apart + 1, address, word)?);
+    let both = select(writer, apart, 1, &children)?;
+    if apart == depth { Ok(both) } else { compare(writer, address, apart, both, outside) }
 }
 
-/// A node that tells some addresses apart by one nibble; `outer` is the word of
-/// all others.
-fn branch<const N: usize>(
-    writer: &mut Writer,
-    outer: u32,
-    position: u32,
-    inside: u128,
-    children: [(u128, u32); N],
-) -> Result<u32, CompileError> {
-    let mut node = vec![0; index(V6_CHILDREN)];
-    node[index(V6_POSITION)] = position;
-    node[index(V6_MISMATCH)] = outer;
-    let prefix = words(inside & !low_bits(position), position);
-    for (word, bits) in node[index(V6_PREFIX)..].iter_mut().zip(prefix) {
-        *word = bits;
-    }
-    node.extend([outer; 16]);
-    for (address, word) in children {
-        node[index(V6_CHILDREN + nibble(address, position))] = word;
-    }
-    Ok(POINTER | writer.block(&node)?)
+/// Some digits of an address, from one on.
+fn digit_of(address: u128, first: u32, count: u32) -> u32 {
+    let digits = (address & low_bits(first)) >> (128 - (first + count) * 4);
+    u32::try_from(digits).unwrap_or(0)
 }
 
-fn nibble(address: u128, position: u32) -> u32 {
-    u32::try_from((address >> (124 - position * 4)) & 15).unwrap_or(0)
-}
-
-/// The bits behind the first `nibbles`.
-fn low_bits(nibbles: u32) -> u128 {
-    u128::MAX.checked_shr(nibbles * 4).unwrap_or(0)
-}
-
-/// The four words of a prefix, zero from the nibble `position` on.
-fn words(prefix: u128, position: u32) -> [u32; 4] {
-    let address = Address::from(std::net::Ipv6Addr::from(prefix));
-    let (high, low) = nibble_mask(position);
-    let halves = [address.high & high, address.low & low];
-    let part = |half: u64, shift: u32| u32::try_from((half >> shift) & 0xffff_ffff).unwrap_or(0);
-    [part(halves[0], 32), part(halves[0], 0), part(halves[1], 32), part(halves[1], 0)]
+/// The bits behind the first `digits`.
+fn low_bits(digits: u32) -> u128 {
+    u128::MAX.checked_shr(digits * 4).unwrap_or(0)
 }
 
 fn index(word: u32) -> usize {
@@ -155,7 +207,10 @@ fn index(word: u32) -> usize {
 mod tests {
     use std::collections::BTreeMap;
 
-    use hostfw_datapath::image::{AT_V6, walk_v6};
+    use hostfw_datapath::{
+        Address,
+        image::{AT_V6, walk_v6},
+    };
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
@@ -191,6 +246,27 @@ mod tests {
             .chain(digits.map(move |digit| address ^ digit))
     }
 
+    /// An address of a crowded net: three digits are as good as random.
+    fn crowded() -> impl Strategy<Value = u128> {
+        (0..4096u128, prop_oneof![Just(0u128), 0..4u128])
+            .prop_map(|(at, low)| NET + (at << 84) + low)
+    }
+
+    #[test]
+    fn a_crowded_place_is_wide_and_a_lonely_one_compared() {
+        let segments: Vec<_> = [(0, 0)]
+            .into_iter()
+            .chain((1..2000u32).map(|at| (NET + (u128::from(at) << 84), at)))
+            .collect();
+        let segments = [segments, vec![(NET + (2000 << 84), 0)]].concat();
+        let mut writer = Writer::new();
+        let root = V6Node::of(write(&mut writer, &segments).expect("a small trie"));
+        assert_eq!((root.selects, root.digit), (0, 7));
+        let below = V6Node::of(writer.word(root.at + V6_INSIDE));
+        assert_eq!((below.selects, below.digit), (3, 8));
+        assert_eq!((root.at % V6_UNIT, below.at % 16), (0, 0), "within cache lines");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -221,6 +297,32 @@ mod tests {
             for address in anew.iter().flat_map(|(edge, _)| around(*edge)) {
                 let found = look_up(&mut writer, root, address);
                 prop_assert_eq!(found, look_up(&mut writer, other, address), "{:#x}", address);
+                prop_assert_eq!(found, drawn::word_at(&anew, address), "{:#x}", address);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn wide_nodes_hold_and_follow_what_is_written(
+            segments in drawn::many_segments(crowded(), 60..1500),
+            changes in vec((crowded(), drawn::word()), 1..60),
+        ) {
+            let mut writer = Writer::new();
+            let mut root = write(&mut writer, &segments).expect("a small trie");
+            for (edge, word) in &segments {
+                prop_assert_eq!(look_up(&mut writer, root, *edge), *word, "{:#x}", edge);
+            }
+            let mut now = BTreeMap::new();
+            for (address, word) in changes {
+                root = with(&mut writer, root, address, word).expect("a small trie");
+                now.insert(address, word);
+            }
+            let anew = drawn::changed(&segments, &now, |address| address.checked_add(1));
+            for address in anew.iter().flat_map(|(edge, _)| around(*edge)) {
+                let found = look_up(&mut writer, root, address);
                 prop_assert_eq!(found, drawn::word_at(&anew, address), "{:#x}", address);
             }
         }
