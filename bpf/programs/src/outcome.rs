@@ -86,7 +86,7 @@ fn counted(
         add(RULE_HITS.get_ptr_mut(slot * rules + rule), length, now);
     }
     if maps::reports_per_s() == 0 {
-        return fate;
+        return (fate, Report::Nothing);
     }
     let report = match numbers >> 24 {
         1 => Report::First,
