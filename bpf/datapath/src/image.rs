@@ -252,7 +252,7 @@ impl V6Node {
 
     /// The word that leads to it.
     pub const fn pointer(self) -> u32 {
-        POINTER | (self.selects & 3) << 29 | (self.digit & 31) << 24 | self.at / V6_UNIT
+        POINTER | (self.selects & 3) << 29 | (self.digit & 31) << 24 | (self.at / V6_UNIT)
     }
 }
 
@@ -387,7 +387,7 @@ pub const fn digits(address: &Address, first: u32, count: u32) -> u32 {
     let behind = 64u32.wrapping_sub(((first & 15) + count) * 4) & 63;
     #[expect(clippy::as_conversions, reason = "twelve bits remain")]
     {
-        (half >> behind) as u32 & ((1 << (count * 4 & 15)) - 1)
+        (half >> behind) as u32 & ((1 << ((count * 4) & 15)) - 1)
     }
 }
 
