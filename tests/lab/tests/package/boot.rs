@@ -32,7 +32,7 @@ fn nothing_that_is_denied_passes_during_a_boot() {
     node.ip("link set eth0 down");
     guest.power_off();
     guest.boot();
-    assert!(open(&peer, 7), "the device is up again");
+    wait_until("the device is up again", 10 * SECOND, || open(&peer, 7));
     assert!(closed(&peer, 8));
     let count = denied.stop();
     println!("boot, denied: {count:?}");
