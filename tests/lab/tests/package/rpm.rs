@@ -62,7 +62,8 @@ fn an_rpm_is_upgraded_and_downgraded_under_traffic() {
     std::thread::sleep(2 * SECOND);
     traffic.stop("dnf upgrade, restart, kill");
     assert_ne!(first, second);
-    assert_eq!(unit(&guest), ("enabled".into(), "active".into()));
+    let is_back = || unit(&guest) == ("enabled".into(), "active".into());
+    wait_until("the killed daemon is back", 10 * SECOND, is_back);
     assert_eq!(guest.does("cat /etc/hostfw/hostfw.yaml"), EDITED);
     assert!(guest.does("cat /etc/hostfw/hostfw.yaml.rpmnew").ends_with("# Revision 2.\n"));
     // Nothing but the configuration differs from the package.
