@@ -111,8 +111,10 @@ impl Side {
         let bytes = u64::try_from(traffic().frame().len()).unwrap_or(0) * self.sent;
         ensure!(denied == [(self.sent, bytes)], "{} sent, {denied:?} counted", self.sent);
         let (told, lost) = (self.told, self.kernel.lost_reports()?);
-        let expected = if self.events.is_some() { self.sent } else { 0 };
-        ensure!(told + lost == expected, "{told} told and {lost} lost of {expected}");
+        // A busy tick looks at some packets only; nobody counts what it has not
+        // looked at.
+        let most = if self.events.is_some() { self.sent } else { 0 };
+        ensure!(told + lost <= most, "{told} told and {lost} lost of {most}");
         ensure!(self.events.is_none() || told > 0, "nothing was told");
         Ok(lost)
     }
