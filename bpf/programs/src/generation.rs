@@ -98,9 +98,9 @@ impl Image for InPlace {
 /// The same where the whole image is one element: a word is one load.
 #[derive(Clone, Copy)]
 pub(crate) struct Flat {
+    generation: Generation,
     start: NonNull<u32>,
     words: u64,
-    slot: u32,
 }
 
 impl Flat {
@@ -110,8 +110,11 @@ impl Flat {
         if maps::windows() != 1 {
             return None;
         }
-        let start = NonNull::from(IMAGES.get(slot)?.get(0)?).cast();
-        Some(Self { start, words: 1 << maps::window_bits(), slot })
+        let generation = Generation::of(slot)?;
+        // SAFETY: the pointer came from the outer map in this program run.
+        let window = unsafe { generation.words.as_ref() }.get(0)?;
+        let start = NonNull::from(window).cast();
+        Some(Self { generation, start, words: 1 << maps::window_bits() })
     }
 }
 
@@ -135,13 +138,12 @@ impl Image for Flat {
 
     #[inline(always)]
     fn peer_v6(&self, address: &Address) -> u32 {
-        hostfw_peer_v6(self.slot, address.high, address.low)
+        self.generation.peer_v6(address)
     }
 
     #[inline(always)]
     fn answer(&self, direction: Direction, address: &Address, protocol: u8, port: u16) -> Answer {
-        let what = what(direction, protocol, port);
-        Answer::from_word(hostfw_answer(self.slot, what, address.high, address.low))
+        self.generation.answer(direction, address, protocol, port)
     }
 }
 

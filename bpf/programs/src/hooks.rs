@@ -46,13 +46,13 @@ pub(crate) const FORWARDED: Fate = 2;
 pub(crate) const REPORT: Fate = 4;
 /// The node audits.
 const AUDIT: Fate = 8;
-/// `ETH_P_IPV6` in network byte order, as the kernel keeps it.
-const PROTOCOL_V6: u32 = 0x86dd_u16.to_be() as u32;
-
 /// Nobody has judged it yet.
 const UNSETTLED: Fate = u32::MAX;
 /// See [`Fate`].
 const SLOT_SHIFT: u32 = 8;
+
+/// `ETH_P_IPV6` in network byte order, as the kernel keeps it.
+const PROTOCOL_V6: u32 = 0x86dd_u16.to_be() as u32;
 
 /// The slot in a fate.
 #[inline(always)]
@@ -253,15 +253,32 @@ fn may_be_whole(skb: &Skb, judged: &Judged, readable: u32) -> bool {
         && skb.linear() < skb.length()
 }
 
+/// What a rehearsal asks for, by the packet's mark.
+#[inline(always)]
+fn rehearsed(skb: &Skb) -> Option<InForce> {
+    if maps::mode() & REHEARSE == 0 {
+        return None;
+    }
+    let mark = skb.mark();
+    Some(InForce { slot: mark & 0xff, audit: mark & 0x100 != 0 })
+}
+
+/// The control word, where a generation is loaded.
+#[inline(always)]
+fn loaded_word() -> Option<ControlWord> {
+    // SAFETY: a live cell of the map; the daemon replaces it with one store.
+    let word = ControlWord(unsafe { core::ptr::read_volatile(CONTROL.get_ptr(0)?) });
+    if word.is_loaded() { Some(word) } else { None }
+}
+
 /// What applies without a deadline.
 #[inline(always)]
 fn plainly_in_force(skb: &Skb) -> Option<InForce> {
-    if maps::mode() & REHEARSE != 0 {
-        return in_force(skb).map(|(applied, _)| applied);
+    if let Some(applied) = rehearsed(skb) {
+        return Some(applied);
     }
-    // SAFETY: a live cell of the map; the daemon replaces it with one store.
-    let word = ControlWord(unsafe { core::ptr::read_volatile(CONTROL.get_ptr(0)?) });
-    if !word.is_loaded() || word.is_learning() || word.has_deadline() {
+    let word = loaded_word()?;
+    if word.is_learning() || word.has_deadline() {
         return None;
     }
     Some(word.in_force(0))
@@ -270,16 +287,10 @@ fn plainly_in_force(skb: &Skb) -> Option<InForce> {
 /// What applies, and whether it is only learned by.
 #[inline(always)]
 fn in_force(skb: &Skb) -> Option<(InForce, bool)> {
-    if maps::mode() & REHEARSE != 0 {
-        let mark = skb.mark();
-        return Some((InForce { slot: mark & 0xff, audit: mark & 0x100 != 0 }, false));
+    if let Some(applied) = rehearsed(skb) {
+        return Some((applied, false));
     }
-    let cell = CONTROL.get_ptr(0)?;
-    // SAFETY: a live cell of the map; the daemon replaces it with one store.
-    let word = ControlWord(unsafe { core::ptr::read_volatile(cell) });
-    if !word.is_loaded() {
-        return None;
-    }
+    let word = loaded_word()?;
     let now_ms = if word.has_deadline() {
         // SAFETY: the helper takes nothing and touches nothing.
         unsafe { bpf_ktime_get_ns() / 1_000_000 }

@@ -130,6 +130,15 @@ fn port_byte(key: &FlowKey) -> Option<u32> {
     }
 }
 
+/// Where a table keeps a flow.
+#[inline(always)]
+fn entry_of(table: Table, key: &FlowKey) -> Option<*mut FlowEntry> {
+    match table {
+        Table::Own => OWN.get_ptr_mut(key),
+        Table::Admitted => ADMITTED.get_ptr_mut(key),
+    }
+}
+
 /// A rehearsal asks the image alone: the host has no past, and gets none.
 #[inline(always)]
 fn is_rehearsal() -> bool {
@@ -161,11 +170,7 @@ impl Tables for Host {
         if is_rehearsal() {
             return FlowEntry::NONE;
         }
-        let entry = match table {
-            Table::Own => OWN.get_ptr(key),
-            Table::Admitted => ADMITTED.get_ptr(key),
-        };
-        match entry {
+        match entry_of(table, key) {
             // SAFETY: a pointer into the map, valid for this program run; the
             // entry may be reused meanwhile, which costs at most one judgement
             // by a neighbour's age.
@@ -181,11 +186,7 @@ impl Tables for Host {
         }
         // Written in place: the kernel would exchange the whole entry, and take
         // the lock of the table for it.
-        let known = match table {
-            Table::Own => OWN.get_ptr_mut(key),
-            Table::Admitted => ADMITTED.get_ptr_mut(key),
-        };
-        if let Some(known) = known {
+        if let Some(known) = entry_of(table, key) {
             // SAFETY: a pointer into the map, valid for this program run. Two
             // processors that write at once write what differs in a second at
             // most, and both have judged by the same generation or its successor.
