@@ -1,7 +1,7 @@
-//! Many elements of a per-CPU array in one call (`BPF_MAP_LOOKUP_BATCH` and
-//! `BPF_MAP_UPDATE_BATCH`, for these arrays since Linux 5.13): a hundred
-//! thousand rules are a hundred thousand calls otherwise, while a policy waits.
-//! A kernel without them says so, and the caller asks one by one.
+//! Many elements of a map in one call (`BPF_MAP_LOOKUP_BATCH` and
+//! `BPF_MAP_UPDATE_BATCH`, for hash maps since Linux 5.6, for per-CPU arrays since
+//! 5.13): a hundred thousand rules are a hundred thousand calls otherwise, while a
+//! policy waits. A kernel without them says so, and the caller asks one by one.
 
 use std::{
     io,
@@ -104,4 +104,43 @@ pub(super) fn clear(
         at += count;
     }
     Ok(())
+}
+
+/// Counts the entries of a hash map, many a call (`BPF_MAP_LOOKUP_BATCH`, Linux
+/// 5.6). What changes meanwhile may be missed or counted twice.
+pub(super) fn count_entries(
+    map: BorrowedFd<'_>,
+    key_bytes: usize,
+    value_bytes: usize,
+) -> io::Result<u64> {
+    // More than a bucket of the map ever holds.
+    const AT_ONCE: u32 = 4_096;
+    let mut keys = vec![0_u8; key_bytes * AT_ONCE as usize];
+    let mut values = vec![0_u8; value_bytes * AT_ONCE as usize];
+    // Where a call starts and where it ended, 32 bits each for a hash map.
+    let (mut from, mut next) = (0_u64, 0_u64);
+    let mut n_entries = 0;
+    let mut is_first = true;
+    loop {
+        let mut attributes = Attributes {
+            from: if is_first { 0 } else { (&raw const from).expose_provenance() as u64 },
+            next: (&raw mut next).expose_provenance() as u64,
+            keys: keys.as_mut_ptr().expose_provenance() as u64,
+            values: values.as_mut_ptr().expose_provenance() as u64,
+            count: AT_ONCE,
+            map: map.as_raw_fd().unsigned_abs(),
+            element_flags: 0,
+            flags: 0,
+        };
+        match bpf(LOOKUP_BATCH, &mut attributes) {
+            Ok(_) => n_entries += u64::from(attributes.count),
+            // The last ones.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                return Ok(n_entries + u64::from(attributes.count));
+            }
+            Err(error) => return Err(error),
+        }
+        from = next;
+        is_first = false;
+    }
 }

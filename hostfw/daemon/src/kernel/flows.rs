@@ -10,12 +10,7 @@ use hostfw_datapath::{
     parse::protocol,
 };
 
-use super::{
-    Kernel, KernelError, Raw,
-    counters::Ticks,
-    maps_dir,
-    sys::{self, Shared},
-};
+use super::{Kernel, KernelError, Raw, batch, counters::Ticks, maps_dir, sys::Shared};
 
 /// One byte for each TCP and each UDP port, eight to a pair.
 const OPENED_PAIRS: u32 = 2 * 65_536 / 8;
@@ -233,9 +228,12 @@ impl Kernel {
             let failed = KernelError::map(name);
             let map = MapData::from_pin(maps.join(pin)).map_err(failed)?;
             let capacity = map.info().map_err(failed)?.max_entries();
-            let entries =
-                sys::count_entries(map.fd().as_fd(), size_of::<FlowKey>(), size_of::<FlowEntry>())
-                    .map_err(KernelError::map(name))?;
+            let entries = batch::count_entries(
+                map.fd().as_fd(),
+                size_of::<FlowKey>(),
+                size_of::<FlowEntry>(),
+            )
+            .map_err(KernelError::map(name))?;
             let sum = |index: u32| -> Result<u64, KernelError> {
                 let counts = made.get(&index, 0).map_err(KernelError::map("MADE"))?;
                 Ok(counts.iter().fold(0_u64, |sum, count| sum.wrapping_add(*count)))

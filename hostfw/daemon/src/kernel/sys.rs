@@ -11,7 +11,10 @@ use std::{
     },
     path::Path,
     ptr::NonNull,
-    sync::atomic::{AtomicU8, AtomicU64, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
 };
 
 const MAP_CREATE: u32 = 0;
@@ -72,8 +75,10 @@ const OLD_WINDOW_BYTES: u32 = 4 << 20;
 /// Pairs of words in one element of an array for so many: all of them, where
 /// the kernel makes elements that large. A power of two, as `pairs` is.
 pub(super) fn window(pairs: u32) -> u32 {
+    static MAKES_LARGER: LazyLock<bool> =
+        LazyLock::new(|| create_array(OLD_WINDOW_BYTES * 2, 1).is_ok());
     let old = OLD_WINDOW_BYTES / PAIR_BYTES as u32;
-    if pairs <= old || create_array(old * PAIR_BYTES as u32 * 2, 1).is_ok() { pairs } else { old }
+    if pairs <= old || *MAKES_LARGER { pairs } else { old }
 }
 
 /// An array for `pairs` pairs of words that can be mapped into memory, in
@@ -291,58 +296,6 @@ impl Drop for Shared {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours and nothing borrows from it any more.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.pairs * PAIR_BYTES) };
-    }
-}
-
-/// Counts the entries of a hash map, many a call (`BPF_MAP_LOOKUP_BATCH`, Linux
-/// 5.6). What changes meanwhile may be missed or counted twice.
-pub(super) fn count_entries(
-    map: BorrowedFd<'_>,
-    key_bytes: usize,
-    value_bytes: usize,
-) -> io::Result<u64> {
-    #[repr(C)]
-    struct Attributes {
-        from: u64,
-        next: u64,
-        keys: u64,
-        values: u64,
-        count: u32,
-        fd: u32,
-        element_flags: u64,
-        flags: u64,
-    }
-    const LOOKUP_BATCH: u32 = 24;
-    // More than a bucket of the map ever holds.
-    const AT_ONCE: u32 = 4_096;
-    let mut keys = vec![0_u8; key_bytes * AT_ONCE as usize];
-    let mut values = vec![0_u8; value_bytes * AT_ONCE as usize];
-    // Where a call starts and where it ended, 32 bits each for a hash map.
-    let (mut from, mut next) = (0_u64, 0_u64);
-    let mut n_entries = 0;
-    let mut is_first = true;
-    loop {
-        let mut attributes = Attributes {
-            from: if is_first { 0 } else { (&raw const from).expose_provenance() as u64 },
-            next: (&raw mut next).expose_provenance() as u64,
-            keys: keys.as_mut_ptr().expose_provenance() as u64,
-            values: values.as_mut_ptr().expose_provenance() as u64,
-            count: AT_ONCE,
-            fd: map.as_raw_fd().unsigned_abs(),
-            element_flags: 0,
-            flags: 0,
-        };
-        let outcome = bpf(LOOKUP_BATCH, &mut attributes);
-        match outcome {
-            Ok(_) => n_entries += u64::from(attributes.count),
-            // The last ones.
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                return Ok(n_entries + u64::from(attributes.count));
-            }
-            Err(error) => return Err(error),
-        }
-        from = next;
-        is_first = false;
     }
 }
 
