@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use crate::{
     cidr,
-    complaint::{Complaint, Report, Source},
+    complaint::{Complaint, Report, Severity, Source},
     document::{POLICY_KINDS, WORLD_KINDS},
     fields, ports,
     text::{self, Node, Position, Value},
@@ -50,6 +50,13 @@ pub(crate) struct FileReading {
     pub(crate) names: Vec<ObjectName>,
     /// Whether an object of it adds to what others say of the same name.
     pub(crate) adds_to_others: bool,
+}
+
+impl FileReading {
+    /// Whether nothing in it is wrong; warnings are no fault.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.complaints.iter().all(|one| one.severity != Severity::Error)
+    }
 }
 
 /// What every object has.

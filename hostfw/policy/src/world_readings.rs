@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    complaint::{Complaint, Severity, Source},
+    complaint::{Complaint, Source},
     world::World,
     world_reader::{FileReading, ObjectName, Reader},
 };
@@ -44,17 +44,10 @@ impl WorldReadings {
     /// Takes over what has changed. `None` where one file does not tell all
     /// about its objects, or something is wrong: then everything is to be read.
     fn follow(&mut self, sources: &[Source], before: &[Source]) -> Option<()> {
-        let is_sound = |file: &FileReading| {
-            !file.adds_to_others
-                && file.complaints.iter().all(|one| one.severity != Severity::Error)
-        };
+        let is_sound = |file: &FileReading| !file.adds_to_others && file.is_clean();
         let old: BTreeMap<&str, &[u8]> = by_path(before)?;
         let new: BTreeMap<&str, &[u8]> = by_path(sources)?;
-        if !self
-            .files
-            .values()
-            .all(|file| file.complaints.iter().all(|one| one.severity != Severity::Error))
-        {
+        if !self.files.values().all(FileReading::is_clean) {
             return None;
         }
         // All that goes first: what moves from one file to another is no second
