@@ -13,7 +13,7 @@ impl Flows {
     /// [`Self::frame`] each time it is run. The cell keeps its place; programs
     /// that run at once are told apart by a number, so that they draw others.
     pub(crate) fn program(&self, cell: &Cell, number: u16) -> io::Result<Xdp> {
-        let mut code = begin(cell);
+        let mut code = begin(cell, FRAME_BYTES);
         code.extend(self.choose_flow(number));
         code.extend(match self.family {
             Family::V4 => self.write_v4(),
@@ -112,14 +112,14 @@ impl Flows {
     }
 }
 
-/// r6 = the cell; r7 = the frame; r8 = the cell's number.
-fn begin(cell: &Cell) -> Vec<[u8; 8]> {
+/// r6 = the cell; r7 = the frame, which has so many bytes; r8 = the cell's number.
+pub(crate) fn begin(cell: &Cell, bytes: usize) -> Vec<[u8; 8]> {
     vec![
         // r7 = data; the whole frame, or nothing
         ins(0x61, 7, 1, 0, 0),
         ins(0x61, 3, 1, 4, 0),
         ins(0xbf, 4, 7, 0, 0),
-        ins(0x07, 4, 0, 0, i32::try_from(FRAME_BYTES).unwrap_or(0)),
+        ins(0x07, 4, 0, 0, i32::try_from(bytes).unwrap_or(0)),
         ins(0x3d, 3, 4, 2, 0),
         ins(0xb7, 0, 0, 0, 1),
         ins(0x95, 0, 0, 0, 0),
@@ -139,7 +139,7 @@ fn begin(cell: &Cell) -> Vec<[u8; 8]> {
 }
 
 /// r1 += both halves of a word.
-fn add_word(register: u8) -> [[u8; 8]; 6] {
+pub(crate) fn add_word(register: u8) -> [[u8; 8]; 6] {
     [
         ins(0xbf, 0, register, 0, 0),
         ins(0x77, 0, 0, 0, 16),
@@ -152,7 +152,7 @@ fn add_word(register: u8) -> [[u8; 8]; 6] {
 
 /// r1 = the Internet checksum of a sum: what is above 16 bits is added to them,
 /// twice as that may carry, and all bits are turned.
-fn fold() -> [[u8; 8]; 9] {
+pub(crate) fn fold() -> [[u8; 8]; 9] {
     [
         ins(0xbf, 0, 1, 0, 0),
         ins(0x77, 0, 0, 0, 16),
@@ -167,11 +167,11 @@ fn fold() -> [[u8; 8]; 9] {
 }
 
 /// Writes a register into the frame as the network orders bytes.
-fn write_16(register: u8, offset: i16) -> [[u8; 8]; 2] {
+pub(crate) fn write_16(register: u8, offset: i16) -> [[u8; 8]; 2] {
     [ins(0xdc, register, 0, 0, 16), ins(0x6b, 7, register, offset, 0)]
 }
 
-fn write_32(register: u8, offset: i16) -> [[u8; 8]; 2] {
+pub(crate) fn write_32(register: u8, offset: i16) -> [[u8; 8]; 2] {
     [ins(0xdc, register, 0, 0, 32), ins(0x63, 7, register, offset, 0)]
 }
 

@@ -7,7 +7,7 @@ use std::{io, net::IpAddr};
 use crate::{
     bpf::{Cell, Xdp},
     flows::{Family, NODE_MAC},
-    generator::{ins, signed},
+    generator::{add_word, begin, fold, ins, signed, write_16, write_32},
 };
 
 /// Where the sources are: 100.64.0.0/10, 4,194,304 addresses.
@@ -19,30 +19,12 @@ const SPREAD: (i32, i32) = (0x4c95_7f2d, 0x5851_f42d);
 
 /// The program that makes the next one from [`frame`] each time it is run.
 pub(crate) fn program(cell: &Cell, port: u16) -> io::Result<Xdp> {
-    let mut code = vec![
-        // r7 = data; the whole frame, or nothing
-        ins(0x61, 7, 1, 0, 0),
-        ins(0x61, 3, 1, 4, 0),
-        ins(0xbf, 4, 7, 0, 0),
-        ins(0x07, 4, 0, 0, i32::from(LENGTH)),
-        ins(0x3d, 3, 4, 2, 0),
-        ins(0xb7, 0, 0, 0, 1),
-        ins(0x95, 0, 0, 0, 0),
-        // r0 = the cell
-        ins(0x62, 10, 0, -4, 0),
-        ins(0x18, 1, 1, 0, cell.descriptor()),
-        ins(0, 0, 0, 0, 0),
-        ins(0xbf, 2, 10, 0, 0),
-        ins(0x07, 2, 0, 0, -4),
-        ins(0x85, 0, 0, 0, 1),
-        ins(0x55, 0, 0, 2, 0),
-        ins(0xb7, 0, 0, 0, 1),
-        ins(0x95, 0, 0, 0, 0),
+    let mut code = begin(cell, LENGTH);
+    code.extend([
         // r1 = its number++, spread
-        ins(0x79, 1, 0, 0, 0),
-        ins(0xbf, 8, 1, 0, 0),
+        ins(0xbf, 1, 8, 0, 0),
         ins(0x07, 8, 0, 0, 1),
-        ins(0x7b, 0, 8, 0, 0),
+        ins(0x7b, 6, 8, 0, 0),
         ins(0x18, 2, 0, 0, SPREAD.0),
         ins(0, 0, 0, 0, SPREAD.1),
         ins(0x2f, 1, 2, 0, 0),
@@ -54,54 +36,28 @@ pub(crate) fn program(cell: &Cell, port: u16) -> io::Result<Xdp> {
         ins(0x77, 3, 0, 0, 32),
         ins(0x97, 3, 0, 0, 60_000),
         ins(0x07, 3, 0, 0, 1024),
-        // r4 = the address in the sums
-        ins(0xbf, 4, 5, 0, 0),
-        ins(0x77, 4, 0, 0, 16),
-        ins(0xbf, 2, 5, 0, 0),
-        ins(0x57, 2, 0, 0, 0xffff),
-        ins(0x0f, 4, 2, 0, 0),
         // The sum of IPv4
-        ins(0xbf, 2, 4, 0, 0),
-        ins(0x07, 2, 0, 0, signed(sum(&header()))),
-    ];
-    code.extend(stored_sum(24));
+        ins(0xb7, 1, 0, 0, signed(sum(&header()))),
+    ]);
+    code.extend(add_word(5));
+    code.extend(fold());
+    code.extend(write_16(1, 24));
     code.extend([
         // The sum of TCP
-        ins(0xbf, 2, 4, 0, 0),
-        ins(0x0f, 2, 3, 0, 0),
-        ins(0x07, 2, 0, 0, signed(sum(&request(port)) + sum_of_pseudo_header())),
+        ins(0xb7, 1, 0, 0, signed(sum(&request(port)) + sum_of_pseudo_header())),
+        ins(0x0f, 1, 3, 0, 0),
     ]);
-    code.extend(stored_sum(50));
-    code.extend([
-        ins(0xdc, 3, 0, 0, 16),
-        ins(0x6b, 7, 3, 34, 0),
-        ins(0xdc, 5, 0, 0, 32),
-        ins(0x63, 7, 5, 26, 0),
-        // XDP_PASS
-        ins(0xb7, 0, 0, 0, 2),
-        ins(0x95, 0, 0, 0, 0),
-    ]);
+    code.extend(add_word(5));
+    code.extend(fold());
+    code.extend(write_16(1, 50));
+    code.extend(write_16(3, 34));
+    code.extend(write_32(5, 26));
+    // XDP_PASS
+    code.extend([ins(0xb7, 0, 0, 0, 2), ins(0x95, 0, 0, 0, 0)]);
     Xdp::load(&code)
 }
 
-/// Folds r2 to 16 bits and stores what makes the sum right, by way of r6.
-fn stored_sum(offset: i16) -> [[u8; 8]; 10] {
-    [
-        ins(0xbf, 6, 2, 0, 0),
-        ins(0x77, 6, 0, 0, 16),
-        ins(0x57, 2, 0, 0, 0xffff),
-        ins(0x0f, 2, 6, 0, 0),
-        ins(0xbf, 6, 2, 0, 0),
-        ins(0x77, 6, 0, 0, 16),
-        ins(0x0f, 2, 6, 0, 0),
-        // r2 ^= -1: the store takes the lower half only.
-        ins(0xa7, 2, 0, 0, -1),
-        ins(0xdc, 2, 0, 0, 16),
-        ins(0x6b, 7, 2, offset, 0),
-    ]
-}
-
-const LENGTH: i16 = 14 + 20 + 40;
+const LENGTH: usize = 14 + 20 + 40;
 
 /// A frame with a SYN to a port, without source and sums.
 pub(crate) fn frame(port: u16) -> Vec<u8> {
