@@ -108,9 +108,6 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     // wrapper of the host's compiler must not see this one.
     cargo
         .env("RUSTC", &compiler.rustc)
-        // A barrier of one register is an empty piece of assembly, which is not
-        // stable for this target; the kernel's verifier judges what comes out.
-        .env("RUSTC_BOOTSTRAP", "hostfw_bpf")
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .env_remove("RUSTC_WRAPPER")

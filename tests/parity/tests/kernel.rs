@@ -5,7 +5,7 @@ use std::{net::IpAddr, thread, time::Duration};
 
 use hostfw_daemon::kernel::{AttachMode, Capacity, Kernel, KernelConfig, KernelError};
 use hostfw_datapath::{
-    Action, Direction, Reason,
+    ABI_VERSION, Action, Direction, Reason,
     control_word::{ControlWord, InForce},
     image::{AT_CHECKSUM, AT_GENERATION},
     packet::Layer,
@@ -137,7 +137,7 @@ fn a_start_with_a_larger_capacity_keeps_what_is_in_force() {
     judge(&mut kernel, &syn(STRANGER, 22), FALLS);
     drop(kernel);
     // Without the image that is in force no program may be replaced.
-    let pin = sandbox.pins("pins").join(format!("maps2/image_{}", live.slot));
+    let pin = sandbox.pins("pins").join(format!("maps{ABI_VERSION}/image_{}", live.slot));
     std::fs::remove_file(pin).expect("the pin is there");
     let lost = Kernel::open(config).err();
     assert!(matches!(lost, Some(KernelError::LostImage { .. })), "{lost:?}");
