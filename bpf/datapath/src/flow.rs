@@ -128,7 +128,21 @@ pub const fn idle_limit_s(protocol: u8) -> u32 {
 pub enum Table {
     /// Flows that this host, or a container masqueraded by it, has opened.
     Own,
-    /// Inbound flows that policy admitted; kept only while egress is in force.
-    /// A table of its own, so that an inbound flood evicts nothing of ours.
+    /// Inbound flows that policy admitted, but TCP; kept where their answers need
+    /// it. A table of its own, so that an inbound flood evicts nothing of ours.
     Admitted,
+    /// The same of TCP. A flood of SYNs evicts connections, which their sockets
+    /// heal, and not flows that have none.
+    AdmittedTcp,
+}
+
+impl Table {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Own, Self::Admitted, Self::AdmittedTcp];
+
+    /// Where an inbound flow of a protocol is kept that policy admitted.
+    #[inline(always)]
+    pub const fn admitted(protocol: u8) -> Self {
+        if protocol == protocol::TCP { Self::AdmittedTcp } else { Self::Admitted }
+    }
 }

@@ -98,9 +98,9 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             Ask::Reply => return self.reply(&key, upper),
             Ask::Related => return Known::flow_if(self.is_related(packet, network, upper)),
             Ask::Answer => return Known::flow_if(self.answers_admitted(&key, upper)),
-            Ask::AnswerForwarded => return Known::flow_if(self.is_live(Table::Admitted, &key)),
+            Ask::AnswerForwarded => return Known::flow_if(self.is_admitted(&key)),
             Ask::Admit => self.note_admitted(&key),
-            Ask::AdmitForwarded => self.note(Table::Admitted, &key, FORWARDED),
+            Ask::AdmitForwarded => self.note(Table::admitted(key.protocol), &key, FORWARDED),
             Ask::Open => self.note_own(&key, 0),
             Ask::OpenForwarded => self.note_own(&key, FORWARDED),
         }
@@ -154,7 +154,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         } else if matches!(inner.kind, Kind::Ordinary | Kind::EchoReply) {
             // Our answer to a flow that policy admits: it is stored only where
             // egress policy does not let us send by itself.
-            self.may_receive(&key) && (self.may_send(&key) || self.is_live(Table::Admitted, &key))
+            self.may_receive(&key) && (self.may_send(&key) || self.is_admitted(&key))
         } else {
             false
         }
@@ -165,7 +165,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     #[inline(always)]
     fn note_admitted(&self, key: &FlowKey) {
         if !self.is_live(Table::Own, key) {
-            self.note(Table::Admitted, key, 0);
+            self.note(Table::admitted(key.protocol), key, 0);
         }
     }
 
@@ -192,9 +192,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         {
             return true;
         }
-        (self.audit || !in_force)
-            && self.is_live(Table::Admitted, key)
-            && !self.is_live(Table::Own, key)
+        (self.audit || !in_force) && self.is_admitted(key) && !self.is_live(Table::Own, key)
     }
 
     /// True when an outgoing packet that egress policy denies answers an
@@ -203,7 +201,8 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     fn answers_admitted(&self, key: &FlowKey, upper: &Upper) -> bool {
         let tcp = upper.protocol == protocol::TCP;
         let now_s = self.tables.now_s();
-        let entry = self.tables.recall(Table::Admitted, key);
+        let table = Table::admitted(upper.protocol);
+        let entry = self.tables.recall(table, key);
         let live = entry.is_live(upper.protocol, now_s);
         if live && entry.generation == self.generation() {
             return true;
@@ -220,8 +219,13 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             return false;
         }
         let first_s = if live { entry.first_s } else { now_s };
-        self.write(Table::Admitted, key, FlowEntry { first_s, ..FlowEntry::NONE }, now_s);
+        self.write(table, key, FlowEntry { first_s, ..FlowEntry::NONE }, now_s);
         true
+    }
+
+    #[inline(always)]
+    fn is_admitted(&self, key: &FlowKey) -> bool {
+        self.is_live(Table::admitted(key.protocol), key)
     }
 
     #[inline(always)]

@@ -78,7 +78,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             if !is_kept {
                 return Some(allowed(index, answer, rule, upper));
             }
-            Table::Admitted
+            Table::admitted(upper.protocol)
         } else if opens_tcp || !self.tables.has_opened(&FlowKey::received(network, upper)) {
             return if self.audit { None } else { Some(denied(index, answer, rule)) };
         } else {
@@ -120,8 +120,9 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
                 None
             };
         }
+        let table = Table::admitted(upper.protocol);
         let is_answer = !upper.opens_tcp()
-            && matches!(self.find(Table::Admitted, &FlowKey::sent(network, upper)), Found::Fresh);
+            && matches!(self.find(table, &FlowKey::sent(network, upper)), Found::Fresh);
         if is_answer { Some(pass(Reason::Admitted)) } else { None }
     }
 

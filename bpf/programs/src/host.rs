@@ -17,7 +17,7 @@ use hostfw_datapath::{
 
 use crate::{
     generation::Generation,
-    maps::{self, ADMITTED, MADE, OPENED, OWN, REHEARSE},
+    maps::{self, ADMITTED, ADMITTED_TCP, MADE, OPENED, OWN, REHEARSE},
     skb::{Skb, opaque},
 };
 
@@ -136,6 +136,7 @@ fn entry_of(table: Table, key: &FlowKey) -> Option<*mut FlowEntry> {
     match table {
         Table::Own => OWN.get_ptr_mut(key),
         Table::Admitted => ADMITTED.get_ptr_mut(key),
+        Table::AdmittedTcp => ADMITTED_TCP.get_ptr_mut(key),
     }
 }
 
@@ -211,6 +212,7 @@ impl Tables for Host {
                 OWN.insert(key, entry, 0)
             }
             Table::Admitted => ADMITTED.insert(key, entry, 0),
+            Table::AdmittedTcp => ADMITTED_TCP.insert(key, entry, 0),
         };
     }
 

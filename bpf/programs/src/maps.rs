@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use hostfw_datapath::{
     control_word::SLOTS,
-    flow::{FlowEntry, FlowKey},
+    flow::{FlowEntry, FlowKey, Table},
     report::{Count, GATE_BUCKETS, Record},
     verdict::REASON_SLOTS,
 };
@@ -32,14 +32,18 @@ pub(crate) static CONTROL: Array<u64, 1, MMAPABLE> = Array::new();
 #[btf_map(name = "OWN")]
 pub(crate) static OWN: LruHashMap<FlowKey, FlowEntry, 262_144> = LruHashMap::new();
 
-/// Inbound flows admitted while egress is in force.
+/// Inbound flows admitted while egress is in force, but TCP.
 #[btf_map(name = "ADMITTED")]
 pub(crate) static ADMITTED: LruHashMap<FlowKey, FlowEntry, 131_072> = LruHashMap::new();
 
-/// Entries that were new to a table: [`OWN`], [`ADMITTED`], then those of both
-/// that the daemon wrote. What is no longer there of them was evicted.
+/// The same of TCP.
+#[btf_map(name = "ADMITTED_TCP")]
+pub(crate) static ADMITTED_TCP: LruHashMap<FlowKey, FlowEntry, 131_072> = LruHashMap::new();
+
+/// Entries that were new to a table, by its number, then those that the daemon
+/// wrote. What is no longer there of them was evicted.
 #[btf_map(name = "MADE")]
-pub(crate) static MADE: PerCpuArray<u64, 4> = PerCpuArray::new();
+pub(crate) static MADE: PerCpuArray<u64, { 2 * Table::ALL.len() }> = PerCpuArray::new();
 
 /// One byte for each TCP port, then one for each UDP port: not 0 when this host
 /// has opened something from it. Bytes, not bits: two CPUs never lose a mark.

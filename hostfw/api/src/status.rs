@@ -107,8 +107,10 @@ pub struct GenerationReport {
 pub struct TablesReport {
     /// What this host has opened, or masquerades for others.
     pub own: TableReport,
-    /// What others have opened.
+    /// What others have opened, but TCP.
     pub admitted: TableReport,
+    /// TCP connections that others have opened.
+    pub admitted_tcp: TableReport,
     /// Connections that were ended since the daemon started, because their
     /// policy wants it.
     pub ended: u64,

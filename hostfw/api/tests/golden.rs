@@ -132,6 +132,7 @@ fn status() -> StatusReport {
         tables: TablesReport {
             own: TableReport { entries: 262_000, capacity: 262_144, evicted: 38_144 },
             admitted: TableReport { entries: 7, capacity: 131_072, evicted: 0 },
+            admitted_tcp: TableReport { entries: 9, capacity: 131_072, evicted: 1 },
             ended: 2,
         },
         devices: vec![link, missing],

@@ -72,7 +72,7 @@ pub(crate) fn connections(kernel: &Kernel) -> Answer {
         generation: one.generation,
         opened_by: match one.table {
             Table::Own => said::OpenedBy::Host,
-            Table::Admitted => said::OpenedBy::Peer,
+            Table::Admitted | Table::AdmittedTcp => said::OpenedBy::Peer,
         },
     });
     let mut report = said::ConnectionsReport { connections: connections.collect() };
@@ -153,7 +153,12 @@ fn tables(kernel: &Kernel, ended: u64) -> said::TablesReport {
             evicted: one.evicted,
         })
     };
-    said::TablesReport { own: of(Table::Own), admitted: of(Table::Admitted), ended }
+    said::TablesReport {
+        own: of(Table::Own),
+        admitted: of(Table::Admitted),
+        admitted_tcp: of(Table::AdmittedTcp),
+        ended,
+    }
 }
 
 /// What the kernel does, from its own control word and image.

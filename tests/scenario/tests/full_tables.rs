@@ -213,3 +213,53 @@ fn a_million_syns_leave_a_hundred_thousand_live_connections_untouched() {
         reaches(&peer, node_port(7), SECOND) == Reach::Open
     });
 }
+
+/// Flows of datagrams that others have begun, while egress is in force: nothing
+/// but their entries lets their answers out.
+#[test]
+fn a_flood_of_syns_evicts_no_datagram_flow_that_others_have_begun() {
+    const FLOWS: u64 = 20_000;
+    const SYNS: u64 = 300_000;
+    let lab = lab!();
+    let (node, peer) = pair(&lab);
+    let mut firewall = Firewall::new(&node);
+    let lists = format!(
+        "ingress:\n{}{}egress:\n- toCIDR: [172.16.0.0/12]\n",
+        open_port(7, "TCP"),
+        open_port(9, "UDP"),
+    );
+    firewall.policy("test.yaml", &policy("test", &lists));
+    firewall.start();
+    let at_node = LinkSocket::open(&node, "eth0", LinkSocket::IPV4);
+    let at_peer = LinkSocket::open(&peer, "eth0", LinkSocket::IPV4);
+    let far = |number: u64| (PEER, port(10_000 + number));
+    at_peer.flood(0..FLOWS, |number| {
+        let request = packet::udp(far(number), (NODE, 9), b"?");
+        ethernet(NODE_MAC, PEER_MAC, LinkSocket::IPV4, &request)
+    });
+    settle(&node);
+    // Nobody listens: how many answers are let out is all that counts.
+    let answered = || {
+        let before = firewall.egress_packets("admitted");
+        at_node.flood(0..FLOWS, |number| {
+            let answer = packet::udp((NODE, 9), far(number), b"!");
+            ethernet(PEER_MAC, NODE_MAC, LinkSocket::IPV4, &answer)
+        });
+        settle(&node);
+        firewall.egress_packets("admitted") - before
+    };
+    assert_eq!(answered(), FLOWS, "all are live before the flood");
+    at_peer.flood(0..SYNS, |number| {
+        let [_, high, middle, low] = u32::try_from(number).expect("32 bits").to_be_bytes();
+        let source = IpAddr::V4(Ipv4Addr::new(198, 18, high, middle));
+        let syn = packet::tcp((source, 1_024 + u16::from(low)), (NODE, 7), SYN, [1, 0]);
+        ethernet(NODE_MAC, PEER_MAC, LinkSocket::IPV4, &syn)
+    });
+    settle(&node);
+    let tables = firewall.status().tables;
+    eprintln!("{SYNS} SYNs: {tables:?}");
+    let n_too_many = SYNS - tables.admitted_tcp.capacity;
+    assert!(tables.admitted_tcp.evicted >= n_too_many * 95 / 100, "{tables:?}");
+    assert_eq!(tables.admitted.evicted, 0, "{tables:?}");
+    assert_eq!(answered(), FLOWS, "every flow is answered after the flood");
+}

@@ -51,7 +51,8 @@ pub(crate) fn status() -> StatusReport {
         ignored: Vec::new(),
         tables: TablesReport {
             own: TableReport { entries: 1_204, capacity: 262_144, evicted: 0 },
-            admitted: TableReport { entries: 12, capacity: 131_072, evicted: 0 },
+            admitted: TableReport { entries: 5, capacity: 131_072, evicted: 0 },
+            admitted_tcp: TableReport { entries: 12, capacity: 131_072, evicted: 0 },
             ended: 0,
         },
         devices: vec![filtered("eth0", 2), filtered("vxlan0", 5)],

@@ -113,11 +113,12 @@ fn facts(report: &StatusReport, now_unix_s: u64, page: &Page) -> String {
 
 /// The connection tables, and what did not stay in them.
 fn flows(tables: &TablesReport, table: &mut Table) {
-    let TablesReport { own, admitted, ended } = tables;
+    let TablesReport { own, admitted, admitted_tcp, ended } = tables;
     let of = |one: &TableReport| format!("{} of {}", count(one.entries), count(one.capacity));
-    let words = format!("{} opened here, {} admitted", of(own), of(admitted));
-    table.row(["Flows".into(), words.into()]);
-    let evicted = own.evicted.saturating_add(admitted.evicted);
+    table.row(["Flows".into(), format!("{} opened here", of(own)).into()]);
+    let words = format!("{} of TCP admitted, {} of others", of(admitted_tcp), of(admitted));
+    table.row(["".into(), words.into()]);
+    let evicted = [own, admitted, admitted_tcp].iter().map(|one| one.evicted).sum::<u64>();
     if evicted > 0 {
         let words = format!("{} evicted to make room", count(evicted));
         table.row(["".into(), Cell::painted(words, Paint::Notice)]);
@@ -202,7 +203,8 @@ mod tests {
             Audit       off for 2 h 5 min, at run time
             Generation  12, loaded 5 min ago
                         14 rules, 268.4 kB, slot 1, checksum 0c0ffee1
-            Flows       1,204 of 262,144 opened here, 12 of 131,072 admitted
+            Flows       1,204 of 262,144 opened here
+                        12 of 131,072 of TCP admitted, 5 of 131,072 of others
             Daemon      0.1.0, up 3 d 4 h
             Kernel      6.12.43-amd64
 
@@ -249,7 +251,8 @@ mod tests {
             Audit       on for 1 d 0 h, by the configuration
             Generation  12, loaded 5 min ago
                         14 rules, 268.4 kB, slot 1, checksum 0c0ffee1
-            Flows       1,204 of 262,144 opened here, 12 of 131,072 admitted
+            Flows       1,204 of 262,144 opened here
+                        12 of 131,072 of TCP admitted, 5 of 131,072 of others
             Daemon      0.1.0, up 3 d 4 h
             Kernel      6.1.0-47-amd64
                         tcx needs Linux 6.6: devices are filtered with clsact
@@ -305,9 +308,10 @@ mod tests {
         full.tables.ended = 2;
         let text = render(&full, NOW_UNIX_S, &Page::PLAIN);
         let flows: Vec<&str> =
-            text.lines().skip_while(|line| !line.starts_with("Flows")).take(3).collect();
+            text.lines().skip_while(|line| !line.starts_with("Flows")).take(4).collect();
         expect![[r#"
-            Flows       262,000 of 262,144 opened here, 12 of 131,072 admitted
+            Flows       262,000 of 262,144 opened here
+                        12 of 131,072 of TCP admitted, 5 of 131,072 of others
                         38,144 evicted to make room
                         2 ended as their policy wants"#]]
         .assert_eq(&flows.join("\n"));
@@ -337,7 +341,8 @@ mod tests {
             Egress      no generation is loaded: everything passes
             Audit       off for 2 h 5 min, at run time
             Generation  none
-            Flows       1,204 of 262,144 opened here, 12 of 131,072 admitted
+            Flows       1,204 of 262,144 opened here
+                        12 of 131,072 of TCP admitted, 5 of 131,072 of others
             Daemon      0.1.0, up 3 d 4 h
             Kernel      6.12.43-amd64
 

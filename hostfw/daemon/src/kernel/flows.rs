@@ -84,7 +84,7 @@ pub enum SocketState {
 }
 
 impl Kernel {
-    /// Live entries of both tables. An entry that changes meanwhile may be
+    /// Live entries of all tables. An entry that changes meanwhile may be
     /// missed.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl Kernel {
     pub fn connections(&self) -> Result<Vec<Connection>, KernelError> {
         let now_s = Ticks::now().seconds();
         let mut found = Vec::new();
-        for table in [Table::Own, Table::Admitted] {
+        for table in Table::ALL {
             let map = open_table(&maps_dir(&self.config.bpf_dir), table)?;
             for entry in map.iter() {
                 // A concurrent eviction ends one step, not the listing.
@@ -177,7 +177,7 @@ impl Kernel {
     /// # Errors
     /// A table that cannot be opened.
     pub fn forget(&mut self, flows: &[FlowKey]) -> Result<(), KernelError> {
-        for table in [Table::Own, Table::Admitted] {
+        for table in Table::ALL {
             let mut map = open_table(&maps_dir(&self.config.bpf_dir), table)?;
             let removed = flows.iter().filter(|flow| map.remove(&Raw(**flow)).is_ok()).count();
             self.count_made(table, removed as u64, true)?;
@@ -242,7 +242,7 @@ impl Kernel {
             let evicted = made.saturating_sub(entries);
             Ok(Fill { table, entries, capacity: u64::from(capacity), evicted })
         };
-        [Table::Own, Table::Admitted].into_iter().map(of).collect()
+        Table::ALL.into_iter().map(of).collect()
     }
 
     /// Adds to, or takes from, what the daemon wrote into a table.
@@ -260,7 +260,7 @@ impl Kernel {
 }
 
 /// In the map of counts: how far behind the programs' the daemon's stand.
-const BY_DAEMON: u32 = 2;
+const BY_DAEMON: u32 = Table::ALL.len() as u32;
 /// `BPF_ANY`, `BPF_NOEXIST`.
 const IN_ANY_CASE: u64 = 0;
 const UNLESS_THERE: u64 = 1;
@@ -301,5 +301,6 @@ const fn named(table: Table) -> (&'static str, &'static str) {
     match table {
         Table::Own => ("own", "OWN"),
         Table::Admitted => ("admitted", "ADMITTED"),
+        Table::AdmittedTcp => ("admitted_tcp", "ADMITTED_TCP"),
     }
 }

@@ -70,8 +70,8 @@ pub(super) const NAMES: [&str; 4] = [
 ];
 
 /// Maps that outlive the daemon under their own name.
-const KEPT: [&str; 8] =
-    ["CONTROL", "OWN", "ADMITTED", "MADE", "OPENED", "REASONS", "EVENTS", "GATES"];
+const KEPT: [&str; 9] =
+    ["CONTROL", "OWN", "ADMITTED", "ADMITTED_TCP", "MADE", "OPENED", "REASONS", "EVENTS", "GATES"];
 
 /// Path of the map of images for a capacity.
 pub(super) fn images_pin(maps: &Path, capacity: Capacity) -> PathBuf {
