@@ -8,7 +8,7 @@ use crate::{
     Address, Packet,
     flow::FlowKey,
     parse::{self, Carried, Depth, protocol},
-    verdict::{Report, Verdict},
+    verdict::{REASON_SLOTS, Report, Verdict},
 };
 
 /// One record of the ring buffer. All numbers are in host order.
@@ -189,6 +189,20 @@ impl Seen {
         let icmp_type = if is_icmp { upper.port.to_be_bytes()[1] } else { 0 };
         Self { flow, tcp_flags: upper.tcp_flags, icmp_type }
     }
+}
+
+/// Where the count of a direction and a reason stands, of all that CPUs have.
+#[inline(always)]
+pub const fn reason_at(cpu: u32, direction: u32, reason: u32) -> u32 {
+    let before = cpu.wrapping_mul(2).wrapping_add(direction).wrapping_mul(REASON_SLOTS);
+    before.wrapping_add(reason)
+}
+
+/// Where the counts of a slot's rules begin, for one of so many CPUs that have
+/// `rules` each. Those of a slot stand together, so they are seen as a whole.
+#[inline(always)]
+pub const fn rules_at(slot: u32, cpu: u32, cpus: u32, rules: u32) -> u32 {
+    slot.wrapping_mul(cpus).wrapping_add(cpu).wrapping_mul(rules)
 }
 
 /// Packets and bytes of one reason or one rule on one CPU.

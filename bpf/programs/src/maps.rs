@@ -50,13 +50,15 @@ pub(crate) static MADE: PerCpuArray<u64, { 2 * Table::ALL.len() }> = PerCpuArray
 #[btf_map(name = "OPENED")]
 pub(crate) static OPENED: Array<[u8; 8], { 2 * 65_536 / 8 }, MMAPABLE> = Array::new();
 
-/// Packets by direction and reason.
+/// Packets by CPU, direction and reason ([`hostfw_datapath::report::reason_at`]). Each CPU writes its own
+/// part: an array that the kernel divides by CPUs is one more look for a packet,
+/// and cannot be read without a call. The daemon sets the length.
 #[btf_map(name = "REASONS")]
-pub(crate) static REASONS: PerCpuArray<Count, { 2 * REASON_SLOTS as usize }> = PerCpuArray::new();
+pub(crate) static REASONS: Array<Count, { 2 * REASON_SLOTS as usize }, MMAPABLE> = Array::new();
 
-/// Packets by slot and rule; the daemon sets the length to `SLOTS * RULES`.
+/// Packets by slot, CPU and rule ([`hostfw_datapath::report::rules_at`]), likewise.
 #[btf_map(name = "RULE_HITS")]
-pub(crate) static RULE_HITS: PerCpuArray<Count, { SLOTS as usize * 1024 }> = PerCpuArray::new();
+pub(crate) static RULE_HITS: Array<Count, { SLOTS as usize * 1024 }, MMAPABLE> = Array::new();
 
 /// Events for observers.
 #[btf_map(name = "EVENTS")]
@@ -70,6 +72,10 @@ pub(crate) static GATES: PerCpuArray<u64, { GATE_BUCKETS as usize + 4 }> = PerCp
 /// Kernel ticks a second.
 #[unsafe(no_mangle)]
 static TICKS_PER_S: u32 = 250;
+
+/// CPUs that there can be.
+#[unsafe(no_mangle)]
+static CPUS: u32 = 1;
 
 /// Rules for which each slot has a counter.
 #[unsafe(no_mangle)]
@@ -109,6 +115,7 @@ macro_rules! setting {
 }
 
 setting!(ticks_per_s, TICKS_PER_S);
+setting!(cpus, CPUS);
 setting!(rules, RULES);
 setting!(reports_per_s, REPORTS_PER_S);
 setting!(window_bits, WINDOW_BITS);

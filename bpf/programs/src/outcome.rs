@@ -1,13 +1,13 @@
 //! What a judgement leaves behind: counts, and the events of observers.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use hostfw_datapath::{
     Action, Direction, Image, Reason, Tables, Verdict,
     image::AT_GENERATION,
     judge::Judged,
     plain::Plain,
     report::{self, Count, GATE_BUCKETS, Record, Seen},
-    verdict::{REASON_SLOTS, Report},
+    verdict::Report,
 };
 
 use crate::{
@@ -79,11 +79,12 @@ fn counted(
     if maps::mode() & REHEARSE != 0 {
         return (fate, Report::Nothing);
     }
-    let (length, now) = (host.skb.length(), ticks());
-    add(REASONS.get_ptr_mut(direction as u32 * REASON_SLOTS + reason), length, now);
+    let (cpu, length, now) = (this_cpu(), host.skb.length(), ticks());
+    add(REASONS.get_ptr_mut(report::reason_at(cpu, direction as u32, reason)), length, now);
     let rules = maps::rules();
     if rule < rules {
-        add(RULE_HITS.get_ptr_mut(slot * rules + rule), length, now);
+        let at = report::rules_at(slot, cpu, maps::cpus(), rules) + rule;
+        add(RULE_HITS.get_ptr_mut(at), length, now);
     }
     if maps::reports_per_s() == 0 {
         return (fate, Report::Nothing);
@@ -99,8 +100,15 @@ fn counted(
 /// Counts a packet by its reason.
 #[inline(always)]
 pub(crate) fn count(direction: Direction, reason: Reason, bytes: u32) {
-    let count = REASONS.get_ptr_mut(direction as u32 * REASON_SLOTS + reason as u32);
-    add(count, bytes, ticks());
+    let at = report::reason_at(this_cpu(), direction as u32, reason as u32);
+    add(REASONS.get_ptr_mut(at), bytes, ticks());
+}
+
+/// The processor that runs this, until it has ended.
+#[inline(always)]
+fn this_cpu() -> u32 {
+    // SAFETY: the helper takes nothing and touches nothing.
+    unsafe { bpf_get_smp_processor_id() }
 }
 
 #[inline(always)]

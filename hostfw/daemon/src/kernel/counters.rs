@@ -1,17 +1,18 @@
-//! Counters of rules and reasons, summed over CPUs.
+//! Counters of rules and reasons, summed over CPUs, read from memory that is
+//! shared with the programs.
 
-use std::{io, ops::Range, os::fd::AsFd};
+use std::{os::fd::AsFd, path::Path, sync::atomic::Ordering};
 
 use aya::maps::{Map, MapData, PerCpuArray};
 use hostfw_datapath::{
     Direction, Reason,
-    report::{Count, GATE_BUCKETS},
-    verdict::REASON_SLOTS,
+    report::{self, Count, GATE_BUCKETS},
 };
 
-use zerocopy::transmute;
-
-use super::{Kernel, KernelError, Raw, batch, maps_dir, sys};
+use super::{
+    Kernel, KernelError, maps_dir, object,
+    sys::{self, PAIR_BYTES, Shared},
+};
 
 /// Packets and bytes, over all CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,22 +32,9 @@ impl Kernel {
     /// A map that cannot be read.
     pub fn rule_counts(&self, slot: u32) -> Result<Vec<Counts>, KernelError> {
         let rules = self.slots.get(&slot).map_or(0, |slot| slot.rules);
-        let hits = self.hits()?;
+        let hits = self.hits(slot, false)?;
         let ticks = Ticks::now();
-        let elements = self.hits_of(slot, rules);
-        let mut found = Vec::with_capacity(elements.len());
-        let outcome = batch::read(hits.fd().as_fd(), elements.clone(), hit_words()?, |words| {
-            let (counts, _) = words.as_chunks::<COUNT_WORDS>();
-            found.push(total(counts.iter().map(|words| transmute!(*words)), &ticks));
-        });
-        match outcome {
-            Ok(()) => Ok(found),
-            Err(error) if lacks_batches(&error) => {
-                let hits = counts(Map::PerCpuArray(hits), "RULE_HITS")?;
-                elements.map(|element| sum(&hits, element, &ticks)).collect()
-            }
-            Err(error) => Err(KernelError::map("RULE_HITS")(error)),
-        }
+        Ok((0..rules.min(self.capacity.rules)).map(|rule| hits.total(rule, &ticks)).collect())
     }
 
     /// Counters by direction and reason; reasons that never occurred are left
@@ -55,15 +43,14 @@ impl Kernel {
     /// # Errors
     /// A map that cannot be read.
     pub fn reason_counts(&self) -> Result<Vec<(Direction, Reason, Counts)>, KernelError> {
-        let map = MapData::from_pin(maps_dir(&self.config.bpf_dir).join("reasons"))
-            .map_err(KernelError::map("REASONS"))?;
-        let reasons = counts(Map::PerCpuArray(map), "REASONS")?;
+        let pin = maps_dir(&self.config.bpf_dir).join("reasons");
+        let reasons = Counters::of(&pin, "REASONS", 0, report::reason_at(1, 0, 0), false)?;
         let ticks = Ticks::now();
         let mut found = Vec::new();
         for direction in [Direction::Ingress, Direction::Egress] {
             for reason in Reason::ALL {
-                let index = direction as u32 * REASON_SLOTS + *reason as u32;
-                let counts = sum(&reasons, index, &ticks)?;
+                let at = report::reason_at(0, direction as u32, *reason as u32);
+                let counts = reasons.total(at, &ticks);
                 if counts.packets != 0 {
                     found.push((direction, *reason, counts));
                 }
@@ -86,78 +73,74 @@ impl Kernel {
     }
 
     /// Sets the counters of a slot to zero before its image is used.
-    pub(super) fn forget_hits(&mut self, slot: u32, rules: u32) -> Result<(), KernelError> {
-        let hits = self.hits()?;
-        let elements = self.hits_of(slot, rules);
-        match batch::clear(hits.fd().as_fd(), elements.clone(), hit_words()?) {
-            Err(error) if lacks_batches(&error) => {}
-            done => return done.map_err(KernelError::map("RULE_HITS")),
-        }
-        let mut hits = counts(Map::PerCpuArray(hits), "RULE_HITS")?;
-        let cpus = aya::util::nr_cpus()
-            .map_err(|(_, source)| KernelError::Map { map: "RULE_HITS", source: source.into() })?;
-        let zero = vec![Raw(Count::default()); cpus];
-        for element in elements {
-            let values = aya::maps::PerCpuValues::try_from(zero.clone())
-                .map_err(KernelError::map("RULE_HITS"))?;
-            hits.set(element, values, 0).map_err(KernelError::map("RULE_HITS"))?;
-        }
+    pub(super) fn forget_hits(&mut self, slot: u32) -> Result<(), KernelError> {
+        self.hits(slot, true)?.clear();
         Ok(())
     }
 
     /// The counters of the rules of a slot.
-    fn hits_of(&self, slot: u32, rules: u32) -> Range<u32> {
-        let first = slot * self.capacity.rules;
-        first..first + rules.min(self.capacity.rules)
-    }
-
-    fn hits(&self) -> Result<MapData, KernelError> {
-        let pin = maps_dir(&self.config.bpf_dir).join(format!("rule_hits_{}", self.capacity.rules));
-        MapData::from_pin(pin).map_err(KernelError::map("RULE_HITS"))
+    fn hits(&self, slot: u32, writable: bool) -> Result<Counters, KernelError> {
+        let pin = object::hits_pin(&maps_dir(&self.config.bpf_dir), self.capacity);
+        Counters::of(&pin, "RULE_HITS", slot, self.capacity.rules, writable)
     }
 }
 
-fn counts(map: Map, name: &'static str) -> Result<PerCpuArray<MapData, Raw<Count>>, KernelError> {
-    map.try_into().map_err(KernelError::map(name))
+/// Counters of all CPUs, those of one behind those of the other.
+struct Counters {
+    shared: Shared,
+    cpus: usize,
+    /// How many each CPU has.
+    each: usize,
 }
 
-fn sum(
-    map: &PerCpuArray<MapData, Raw<Count>>,
-    index: u32,
-    ticks: &Ticks,
-) -> Result<Counts, KernelError> {
-    let values = map.get(&index, 0).map_err(KernelError::map("counters"))?;
-    Ok(total(values.iter().map(|Raw(count)| *count), ticks))
-}
-
-/// What all CPUs have counted.
-fn total(counts: impl Iterator<Item = Count>, ticks: &Ticks) -> Counts {
-    let mut total = Counts::default();
-    let mut last = 0;
-    for count in counts {
-        total.packets = total.packets.saturating_add(count.packets);
-        total.bytes = total.bytes.saturating_add(count.bytes);
-        last = last.max(count.last_ticks);
+impl Counters {
+    /// Those of a pinned map for a slot; see [`report::rules_at`].
+    fn of(
+        pin: &Path,
+        name: &'static str,
+        slot: u32,
+        each: u32,
+        writable: bool,
+    ) -> Result<Self, KernelError> {
+        let map = MapData::from_pin(pin).map_err(KernelError::map(name))?;
+        let cpus = sys::cpus().map_err(KernelError::map(name))?;
+        let first = report::rules_at(slot, 0, cpus, each) as usize * COUNT_PAIRS;
+        let (cpus, each) = (cpus as usize, each as usize);
+        let pairs = cpus * each * COUNT_PAIRS;
+        let shared = Shared::map_part(map.fd().as_fd(), first, pairs, writable)
+            .map_err(KernelError::map(name))?;
+        Ok(Self { shared, cpus, each })
     }
-    total.idle_s = ticks.idle_s(last);
-    total
+
+    /// What all CPUs have counted.
+    fn total(&self, at: u32, ticks: &Ticks) -> Counts {
+        let mut total = Counts::default();
+        let mut last = 0;
+        for cpu in 0..self.cpus {
+            let first = (cpu * self.each + at as usize) * COUNT_PAIRS;
+            let [packets, bytes, last_ticks] =
+                [0, 1, 2].map(|word| self.shared.cell(first + word).load(Ordering::Relaxed));
+            total.packets = total.packets.saturating_add(packets);
+            total.bytes = total.bytes.saturating_add(bytes);
+            last = last.max(last_ticks);
+        }
+        total.idle_s = ticks.idle_s(last);
+        total
+    }
+
+    fn clear(&self) {
+        for index in 0..self.cpus * self.each * COUNT_PAIRS {
+            // What is zero already stays untouched memory.
+            let cell = self.shared.cell(index);
+            if cell.load(Ordering::Relaxed) != 0 {
+                cell.store(0, Ordering::Relaxed);
+            }
+        }
+    }
 }
 
-const COUNT_WORDS: usize = size_of::<Count>() / 8;
-
-/// Words of one counter, for all CPUs.
-fn hit_words() -> Result<usize, KernelError> {
-    let cpus = aya::util::nr_cpus()
-        .map_err(|(_, source)| KernelError::Map { map: "RULE_HITS", source: source.into() })?;
-    Ok(cpus * COUNT_WORDS)
-}
-
-/// True when the kernel is older than calls for many elements of such a map.
-fn lacks_batches(error: &io::Error) -> bool {
-    // ENOTSUPP has no name outside the kernel (include/linux/errno.h).
-    const NOT_SUPPORTED: i32 = 524;
-    matches!(error.raw_os_error(), Some(NOT_SUPPORTED | libc::EOPNOTSUPP | libc::EINVAL))
-}
+/// Words of a [`Count`]: packets, bytes, ticks.
+const COUNT_PAIRS: usize = size_of::<Count>() / PAIR_BYTES;
 
 /// The programs' clock is at most so far behind; a tenth of a second was seen.
 const CLOCK_LAG_S: u32 = 2;

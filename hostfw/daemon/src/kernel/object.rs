@@ -11,7 +11,7 @@ use aya::{
     maps::{Map, MapData},
     programs::{Program, ProgramError, SchedClassifier},
 };
-use hostfw_datapath::{Direction, control_word::SLOTS, packet::Layer};
+use hostfw_datapath::{Direction, control_word::SLOTS, packet::Layer, report};
 
 use super::{KernelError, sys};
 
@@ -78,7 +78,8 @@ pub(super) fn images_pin(maps: &Path, capacity: Capacity) -> PathBuf {
     maps.join(format!("slots_{}", capacity.pairs))
 }
 
-fn hits_pin(maps: &Path, capacity: Capacity) -> PathBuf {
+/// Path of the counters of rules for a capacity.
+pub(super) fn hits_pin(maps: &Path, capacity: Capacity) -> PathBuf {
     maps.join(format!("rule_hits_{}", capacity.rules))
 }
 
@@ -123,6 +124,7 @@ pub(super) fn load(
             .pin(&images)
             .map_err(|source| KernelError::Pin { path: images.clone(), source: source.into() })?;
     }
+    let cpus = sys::cpus().map_err(KernelError::map("REASONS"))?;
     let ticks = sys::ticks_per_s();
     let window = sys::window(capacity.pairs);
     let window_bits = window.ilog2() + 1;
@@ -132,11 +134,13 @@ pub(super) fn load(
     let mut loader = EbpfLoader::new();
     loader
         .override_global("TICKS_PER_S", &ticks, true)
+        .override_global("CPUS", &cpus, true)
         .override_global("RULES", &capacity.rules, true)
         .override_global("WINDOW_BITS", &window_bits, true)
         .override_global("WINDOWS", &windows, true)
         .override_global("REPORTS_PER_S", &reports_per_s, true)
-        .map_max_entries("RULE_HITS", SLOTS * capacity.rules)
+        .map_max_entries("REASONS", report::reason_at(cpus, 0, 0))
+        .map_max_entries("RULE_HITS", report::rules_at(SLOTS, 0, cpus, capacity.rules))
         .map_pin_path("IMAGES", images)
         .map_pin_path("RULE_HITS", hits_pin(maps, capacity));
     for map in KEPT {

@@ -220,31 +220,46 @@ pub(super) fn hook_programs(ifindex: u32, egress: bool) -> io::Result<Vec<u32>> 
 #[derive(Debug)]
 pub(super) struct Shared {
     start: NonNull<u64>,
+    /// Pairs that are mapped before the first that is wanted.
+    lead: usize,
     pairs: usize,
 }
 
 impl Shared {
     /// Maps the whole of an array, in pieces of eight bytes.
     pub(super) fn map(map: BorrowedFd<'_>, pairs: u32, writable: bool) -> io::Result<Self> {
+        Self::map_part(map, 0, pairs as usize, writable)
+    }
+
+    /// Maps a part of an array, from a pair on.
+    pub(super) fn map_part(
+        map: BorrowedFd<'_>,
+        first: usize,
+        pairs: usize,
+        writable: bool,
+    ) -> io::Result<Self> {
         let protection =
             if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
-        let pairs = pairs as usize;
+        // SAFETY: the call takes a number and gives one.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        let lead = first % (usize::try_from(page).unwrap_or(0).max(PAIR_BYTES) / PAIR_BYTES);
+        let from = i64::try_from((first - lead) * PAIR_BYTES).map_err(io::Error::other)?;
         // SAFETY: a new mapping that overlaps nothing of ours.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                pairs * PAIR_BYTES,
+                (lead + pairs) * PAIR_BYTES,
                 protection,
                 libc::MAP_SHARED,
                 map.as_raw_fd(),
-                0,
+                from,
             )
         };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mmap gave null"))?;
-        Ok(Self { start, pairs })
+        Ok(Self { start, lead, pairs })
     }
 
     /// One element, read and written as a whole: a reader sees the old or the
@@ -253,7 +268,7 @@ impl Shared {
         assert!(index < self.pairs, "an index inside the map");
         // SAFETY: in bounds, aligned to eight bytes by the kernel, and every
         // other writer stores whole elements too.
-        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(index)) }
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(self.lead + index)) }
     }
 
     /// Sets one byte. A store of its own: marks that the programs set beside it
@@ -261,8 +276,9 @@ impl Shared {
     pub(super) fn mark(&self, byte: usize) {
         assert!(byte < self.pairs * PAIR_BYTES, "a byte inside the map");
         // SAFETY: in bounds; the programs write single bytes here too.
-        unsafe { AtomicU8::from_ptr(self.start.as_ptr().cast::<u8>().add(byte)) }
-            .store(1, Ordering::Relaxed);
+        let first = unsafe { self.start.as_ptr().add(self.lead) };
+        // SAFETY: as above.
+        unsafe { AtomicU8::from_ptr(first.cast::<u8>().add(byte)) }.store(1, Ordering::Relaxed);
     }
 
     /// Copies words in; the mapping must be writable. The rest becomes zero.
@@ -295,7 +311,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours and nothing borrows from it any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.pairs * PAIR_BYTES) };
+        unsafe { libc::munmap(self.start.as_ptr().cast(), (self.lead + self.pairs) * PAIR_BYTES) };
     }
 }
 
@@ -317,6 +333,14 @@ pub(super) fn ticks_per_s() -> u32 {
     let failed = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut step) } != 0;
     let step_ns = u32::try_from(step.tv_nsec).unwrap_or(0);
     if failed || step_ns == 0 { 250 } else { (1_000_000_000 + step_ns / 2) / step_ns }
+}
+
+/// CPUs that there can be: one more than the highest number of one.
+pub(super) fn cpus() -> io::Result<u32> {
+    let possible = std::fs::read_to_string("/sys/devices/system/cpu/possible")?;
+    let highest = possible.trim().rsplit([',', '-']).next().and_then(|last| last.parse().ok());
+    let highest: u32 = highest.ok_or_else(|| io::Error::other("no number of a CPU"))?;
+    Ok(highest + 1)
 }
 
 /// Milliseconds of `CLOCK_MONOTONIC`, the clock of the control word.
