@@ -91,7 +91,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             (Found::Nothing, false) if upper.protocol == protocol::UDP && !self.audit => {
                 Some(denied(index, answer, rule))
             }
-            (Found::Nothing | Found::Stale, _) => None,
+            (Found::Nothing | Found::Stale | Found::Before, _) => None,
         }
     }
 
@@ -121,8 +121,13 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             };
         }
         let table = Table::admitted(upper.protocol);
+        // Who answers does not write: TCP would be judged at length a second
+        // after it was opened, and from then on.
         let is_answer = !upper.opens_tcp()
-            && matches!(self.find(table, &FlowKey::sent(network, upper)), Found::Fresh);
+            && matches!(
+                self.find(table, &FlowKey::sent(network, upper)),
+                Found::Fresh | Found::Stale
+            );
         if is_answer { Some(pass(Reason::Admitted)) } else { None }
     }
 
@@ -153,9 +158,9 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         let now_s = self.tables.now_s();
         if !entry.is_live(flow.protocol, now_s) {
             Found::Nothing
-        } else if entry.generation == self.image.header(image::AT_GENERATION)
-            && now_s.wrapping_sub(entry.last_s) < REFRESH_S
-        {
+        } else if entry.generation != self.image.header(image::AT_GENERATION) {
+            Found::Before
+        } else if now_s.wrapping_sub(entry.last_s) < REFRESH_S {
             Found::Fresh
         } else {
             Found::Stale
@@ -167,8 +172,10 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
 enum Found {
     /// Nothing that counts.
     Nothing,
-    /// An entry that is to be looked into, or written again.
+    /// An entry that an earlier generation has made.
+    Before,
+    /// An entry of this generation, to be written again by whoever keeps it.
     Stale,
-    /// An entry that this generation has made, and not long ago.
+    /// An entry of this generation, written not long ago.
     Fresh,
 }

@@ -72,6 +72,12 @@ fn inbound_flows_are_settled_once_they_are_kept_for_their_answers() {
     assert!(host.is_plain(IN, FRIEND, OWN, tcp(40_000, 22, ACK)));
     assert!(host.is_plain(OUT, OWN, FRIEND, udp(53, 40_000)));
     assert!(host.is_plain(OUT, OWN, FRIEND, tcp(22, 40_000, SYN_ACK)));
+    // Nobody writes the entry of a connection again: it need not be new.
+    host.model.now_s.set(host.model.now_s.get() + 60);
+    assert!(host.is_plain(OUT, OWN, FRIEND, tcp(22, 40_000, ACK)));
+    let mut host = host;
+    host.words[AT_GENERATION as usize] += 1;
+    assert!(!host.is_plain(OUT, OWN, FRIEND, tcp(22, 40_000, ACK)), "of another generation");
 }
 
 #[test]
