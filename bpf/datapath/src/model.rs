@@ -111,19 +111,19 @@ impl Model {
         self.asked.take()
     }
 
-    /// What the short way says of a packet, and the questions that it asked; the
-    /// model stays as it is.
+    /// What the short way says of a packet, and the model as it leaves it; this
+    /// one stays as it is.
     pub fn short_way<P: Packet, I: Image>(
         &self,
         direction: Direction,
         packet: &P,
         image: &I,
         audit: bool,
-    ) -> Option<(Plain, Vec<Question>)> {
-        let model = Self { asked: RefCell::default(), ..self.clone() };
+    ) -> Option<(Plain, Self)> {
+        let model = self.clone();
         let settled = plain::judge::<false, _, _, _>(direction, packet, image, &model, audit)
             .or_else(|| plain::judge::<true, _, _, _>(direction, packet, image, &model, audit));
-        settled.map(|plain| (plain, model.take_questions()))
+        settled.map(|plain| (plain, model))
     }
 
     fn wrote(&self, question: Question) {

@@ -1,16 +1,16 @@
 //! The short way for the packets that nearly all traffic is made of: TCP and UDP
-//! right behind an IP header, where the image alone decides or an entry of a
-//! connection table is fresh. It asks what [`crate::judge`] asks, in the same
-//! order and with the same functions, changes nothing, and leaves every corner
-//! to it: whatever is settled here would be settled there alike. Small enough to
-//! stay in a processor's nearest cache.
+//! right behind an IP header, to an address of this host or from it. It asks what
+//! [`crate::judge`] asks, in the same order and with the same functions, and looks
+//! itself for the fresh entry that most flows have; whatever is settled here would
+//! be settled there alike. Every other packet is left to it. Small enough to stay
+//! in a processor's nearest cache.
 
 use crate::{
     Address, FlowKey, Image, Packet, Reason, Tables, Verdict,
     flow::Table,
     image::{self, HOST, LOCAL},
     judge::{Case, Direction, allowed, denied, is_forgery, pass},
-    memory::REFRESH_S,
+    memory::{Ask, Known, REFRESH_S},
     parse::{self, Network, Upper, protocol},
 };
 
@@ -48,19 +48,37 @@ pub fn judge<const V6: bool, P: Packet, I: Image, T: Tables>(
     let (network, upper) = parse::plain::<V6, P>(packet)?;
     let case = Case { image, tables, audit };
     let verdict = match direction {
-        Direction::Ingress => case.plain_ingress(&network, &upper)?,
+        Direction::Ingress => case.plain_ingress(packet, &network, &upper)?,
         Direction::Egress if packet.facts().forwarded => return None,
-        Direction::Egress => case.plain_egress(&network, &upper)?,
+        Direction::Egress => case.plain_egress(packet, &network, &upper)?,
     };
     Some(Plain { verdict, network, upper, direction })
 }
 
 impl<I: Image, T: Tables> Case<'_, I, T> {
     #[inline(always)]
-    fn plain_ingress(&self, network: &Network, upper: &Upper) -> Option<Verdict> {
+    fn plain_ingress<P: Packet>(
+        &self,
+        packet: &P,
+        network: &Network,
+        upper: &Upper,
+    ) -> Option<Verdict> {
         let Self { image, .. } = self;
-        if !self.in_force(Direction::Ingress) || !self.is_surely_own(&network.destination) {
+        let is_tcp = upper.protocol == protocol::TCP;
+        let in_force = self.in_force(Direction::Ingress);
+        if !self.is_surely_own(&network.destination) {
             return None;
+        }
+        if !in_force {
+            // A policy about forwarding may have a word for it.
+            if image.header(image::AT_FORWARD) != HOST {
+                return None;
+            }
+            // Who opened a connection is what its socket knows.
+            if !is_tcp {
+                self.keep_let_in(packet, network, upper);
+            }
+            return Some(pass(Reason::NotEnforced));
         }
         let peer = image::peer(*image, &network.source);
         if peer & LOCAL != 0 && is_forgery(network) {
@@ -68,30 +86,62 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         }
         let (index, answer, rule) = self.ask(Direction::Ingress, peer, upper.protocol, upper.port);
         let opens_tcp = upper.opens_tcp();
-        let is_allowed = answer.allows();
-        let table = if is_allowed {
+        if answer.allows() {
             // Its answers must leave, too.
-            let is_kept = match upper.protocol {
-                protocol::TCP => opens_tcp && self.in_force(Direction::Egress),
-                _ => image.header(image::AT_FORWARD) != HOST || self.in_force(Direction::Egress),
+            let is_kept = if is_tcp {
+                opens_tcp && self.in_force(Direction::Egress)
+            } else {
+                image.header(image::AT_FORWARD) != HOST || self.in_force(Direction::Egress)
             };
-            if !is_kept {
-                return Some(allowed(index, answer, rule, upper));
+            if is_kept {
+                self.keep_let_in(packet, network, upper);
             }
-            Table::admitted(upper.protocol)
-        } else if opens_tcp || !self.tables.has_opened(&FlowKey::received(network, upper)) {
-            return if self.audit { None } else { Some(denied(index, answer, rule)) };
-        } else {
-            Table::Own
-        };
-        match (self.find(table, &FlowKey::received(network, upper)), is_allowed) {
-            (Found::Fresh, true) => Some(allowed(index, answer, rule, upper)),
-            (Found::Fresh, false) => Some(pass(Reason::Reply)),
+            return Some(allowed(index, answer, rule, upper));
+        }
+        if !opens_tcp {
+            let flow = FlowKey::received(network, upper);
+            if self.tables.has_opened(&flow) {
+                match self.reply_to_own(packet, network, upper, &flow) {
+                    Known::Flow => return Some(pass(Reason::Reply)),
+                    Known::Socket => return Some(pass(Reason::Socket)),
+                    Known::Nothing => {}
+                }
+            }
+        }
+        // What is only audited is kept.
+        if self.audit { None } else { Some(denied(index, answer, rule)) }
+    }
+
+    /// Keeps the flow of a packet that is let in.
+    #[inline(always)]
+    fn keep_let_in<P: Packet>(&self, packet: &P, network: &Network, upper: &Upper) {
+        // A connection is opened once: its entry is not there yet.
+        let is_fresh = !upper.opens_tcp()
+            && matches!(
+                self.find(Table::Admitted, &FlowKey::received(network, upper)),
+                Found::Fresh
+            );
+        if !is_fresh {
+            let _kept = self.consult(Ask::Admit, packet, network, upper);
+        }
+    }
+
+    /// What is known of a packet that policy does not let in.
+    #[inline(always)]
+    fn reply_to_own<P: Packet>(
+        &self,
+        packet: &P,
+        network: &Network,
+        upper: &Upper,
+        flow: &FlowKey,
+    ) -> Known {
+        match self.find(Table::Own, flow) {
+            Found::Fresh => Known::Flow,
             // TCP may still have a socket.
-            (Found::Nothing, false) if upper.protocol == protocol::UDP && !self.audit => {
-                Some(denied(index, answer, rule))
+            Found::Nothing if upper.protocol == protocol::UDP => Known::Nothing,
+            Found::Nothing | Found::Before | Found::Stale => {
+                self.consult(Ask::Reply, packet, network, upper)
             }
-            (Found::Nothing | Found::Stale | Found::Before, _) => None,
         }
     }
 
@@ -103,32 +153,45 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     }
 
     #[inline(always)]
-    fn plain_egress(&self, network: &Network, upper: &Upper) -> Option<Verdict> {
+    fn plain_egress<P: Packet>(
+        &self,
+        packet: &P,
+        network: &Network,
+        upper: &Upper,
+    ) -> Option<Verdict> {
         if !self.in_force(Direction::Egress) {
-            return if self.opens_nothing(network, upper) {
-                Some(pass(Reason::NotEnforced))
-            } else {
-                None
-            };
+            self.keep_opened(packet, network, upper);
+            return Some(pass(Reason::NotEnforced));
         }
         let peer = image::peer(self.image, &network.destination);
         let (index, answer, rule) = self.ask(Direction::Egress, peer, upper.protocol, upper.port);
         if answer.allows() {
-            return if self.opens_nothing(network, upper) {
-                Some(allowed(index, answer, rule, upper))
-            } else {
-                None
-            };
+            self.keep_opened(packet, network, upper);
+            return Some(allowed(index, answer, rule, upper));
         }
-        let table = Table::admitted(upper.protocol);
-        // Who answers does not write: TCP would be judged at length a second
-        // after it was opened, and from then on.
-        let is_answer = !upper.opens_tcp()
-            && matches!(
-                self.find(table, &FlowKey::sent(network, upper)),
-                Found::Fresh | Found::Stale
-            );
-        if is_answer { Some(pass(Reason::Admitted)) } else { None }
+        if !upper.opens_tcp() && self.is_answer_to_admitted(packet, network, upper) {
+            return Some(pass(Reason::Admitted));
+        }
+        // What is only audited is kept.
+        if self.audit { None } else { Some(denied(index, answer, rule)) }
+    }
+
+    /// Whether a packet from this host answers what was let in.
+    #[inline(always)]
+    fn is_answer_to_admitted<P: Packet>(
+        &self,
+        packet: &P,
+        network: &Network,
+        upper: &Upper,
+    ) -> bool {
+        let flow = FlowKey::sent(network, upper);
+        match self.find(Table::admitted(upper.protocol), &flow) {
+            // Who answers does not write, so the entry need not be new.
+            Found::Fresh | Found::Stale => true,
+            Found::Nothing | Found::Before => {
+                self.consult(Ask::Answer, packet, network, upper) != Known::Nothing
+            }
+        }
     }
 
     /// True where a policy about this host is in force.
@@ -137,18 +200,22 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         image::in_force(self.image, image::subject(self.image, HOST, direction))
     }
 
-    /// True for a packet from this host that leaves nothing in a table: TCP that
-    /// is under way, the answer to what policy admits, a flow that is known.
+    /// Keeps the flow of a packet from this host that may open one: not of TCP
+    /// that is under way, nor of the answer to what policy admits.
     #[inline(always)]
-    fn opens_nothing(&self, network: &Network, upper: &Upper) -> bool {
+    fn keep_opened<P: Packet>(&self, packet: &P, network: &Network, upper: &Upper) {
         let Upper { protocol, source_port, .. } = *upper;
-        if protocol == protocol::TCP {
-            return !upper.opens_tcp();
+        let is_known = if protocol == protocol::TCP {
+            !upper.opens_tcp()
+        } else {
+            let remote = &network.destination;
+            (self.in_force(Direction::Ingress)
+                && self.image.answer(Direction::Ingress, remote, protocol, source_port).allows())
+                || matches!(self.find(Table::Own, &FlowKey::sent(network, upper)), Found::Fresh)
+        };
+        if !is_known {
+            let _kept = self.consult(Ask::Open, packet, network, upper);
         }
-        let remote = &network.destination;
-        (self.in_force(Direction::Ingress)
-            && self.image.answer(Direction::Ingress, remote, protocol, source_port).allows())
-            || matches!(self.find(Table::Own, &FlowKey::sent(network, upper)), Found::Fresh)
     }
 
     /// What a table holds of a flow.

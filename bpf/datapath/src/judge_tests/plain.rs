@@ -31,53 +31,71 @@ fn the_corners_are_left_to_the_long_way() {
         (IN, FRIEND, OWN, Content::Sctp { from: 1, to: 2 }),
         (IN, FRIEND, "224.0.0.1", udp(40_000, 53)),
         (IN, FRIEND, POD, tcp(40_000, 22, SYN)),
-        (OUT, OWN, STRANGER, tcp(40_000, 443, SYN)),
-        (OUT, OWN, STRANGER, udp(40_000, 53)),
     ] {
         assert!(!host.is_plain(direction, from, to, content), "{content:?} from {from} to {to}");
     }
     let open = Host::new(false, false);
-    assert!(!open.is_plain(IN, FRIEND, OWN, tcp(40_000, 22, SYN)), "nobody asks");
-    let audit = Host { audit: true, ..Host::new(true, false) };
+    assert!(!open.is_plain(IN, FRIEND, POD, tcp(40_000, 22, SYN)), "it may be forwarded");
+    let audit = Host { audit: true, ..Host::new(true, true) };
     assert!(!audit.is_plain(IN, STRANGER, OWN, udp(40_000, 53)), "its answer must be known");
+    assert!(!audit.is_plain(OUT, OWN, STRANGER, udp(40_000, 53)), "so must this one's");
     assert!(audit.is_plain(IN, FRIEND, OWN, udp(40_000, 53)));
 }
 
 #[test]
-fn an_answer_is_settled_by_its_entry_and_not_without() {
-    let host = Host::new(true, false);
-    host.sends(STRANGER, udp(50_000, 53), OPEN);
-    host.sends(STRANGER, tcp(50_000, 443, SYN), OPEN);
-    assert!(host.is_plain(IN, STRANGER, OWN, udp(53, 50_000)));
-    assert!(host.is_plain(IN, STRANGER, OWN, tcp(443, 50_000, ACK)));
-    assert!(host.is_plain(OUT, OWN, STRANGER, udp(50_000, 53)), "seen a moment ago");
-    // From a port that has opened something: a table answers for UDP, a socket
-    // may answer for TCP.
-    assert!(host.is_plain(IN, FOE, OWN, udp(53, 50_000)));
-    assert!(!host.is_plain(IN, FOE, OWN, tcp(443, 50_000, ACK)));
-    host.model.now_s.set(host.model.now_s.get() + 60);
-    assert!(!host.is_plain(IN, STRANGER, OWN, udp(53, 50_000)), "it is to be written again");
-    host.receives(STRANGER, udp(53, 50_000), REPLY);
-    assert!(host.is_plain(IN, STRANGER, OWN, udp(53, 50_000)));
+fn where_nobody_asks_datagrams_are_kept_for_their_answers() {
+    let host = Host::new(false, false);
+    for content in [tcp(40_000, 22, SYN), udp(40_000, 53)] {
+        assert!(host.is_plain(IN, FRIEND, OWN, content), "{content:?}");
+        host.receives(FRIEND, content, OPEN);
+    }
+    let kept: Vec<_> = host.model.flows.borrow().keys().map(|(table, _)| *table).collect();
+    assert_eq!(kept, [Table::Admitted]);
 }
 
 #[test]
-fn inbound_flows_are_settled_once_they_are_kept_for_their_answers() {
-    let host = Host::new(true, true);
-    assert!(!host.is_plain(IN, FRIEND, OWN, udp(40_000, 53)));
-    assert!(!host.is_plain(IN, FRIEND, OWN, tcp(40_000, 22, SYN)));
-    host.receives(FRIEND, udp(40_000, 53), RULE);
-    host.receives(FRIEND, tcp(40_000, 22, SYN), RULE);
-    assert!(host.is_plain(IN, FRIEND, OWN, udp(40_000, 53)));
-    assert!(host.is_plain(IN, FRIEND, OWN, tcp(40_000, 22, ACK)));
-    assert!(host.is_plain(OUT, OWN, FRIEND, udp(53, 40_000)));
-    assert!(host.is_plain(OUT, OWN, FRIEND, tcp(22, 40_000, SYN_ACK)));
-    // Nobody writes the entry of a connection again: it need not be new.
-    host.model.now_s.set(host.model.now_s.get() + 60);
-    assert!(host.is_plain(OUT, OWN, FRIEND, tcp(22, 40_000, ACK)));
+fn an_answer_is_settled_with_an_entry_and_without() {
+    let host = Host::new(true, false);
+    for (content, answer) in
+        [(udp(50_000, 53), udp(53, 50_000)), (tcp(50_000, 443, SYN), tcp(443, 50_000, ACK))]
+    {
+        assert!(host.is_plain(OUT, OWN, STRANGER, content), "it opens a flow");
+        host.sends(STRANGER, content, OPEN);
+        for past_s in [0, 60] {
+            host.model.now_s.set(host.model.now_s.get() + past_s);
+            assert!(host.is_plain(IN, STRANGER, OWN, answer), "{past_s} s later");
+            host.receives(STRANGER, answer, REPLY);
+        }
+        // From a port that has opened something: a table answers for UDP, a
+        // socket for TCP.
+        assert!(host.is_plain(IN, FOE, OWN, answer));
+        host.receives(FOE, answer, DENIED);
+    }
     let mut host = host;
     host.words[AT_GENERATION as usize] += 1;
-    assert!(!host.is_plain(OUT, OWN, FRIEND, tcp(22, 40_000, ACK)), "of another generation");
+    host.receives(STRANGER, tcp(443, 50_000, ACK), REPLY);
+    host.model.sockets = [(key(FOE, 50_000, 443, protocol::TCP), Opener::Host)].into();
+    host.receives(FOE, tcp(443, 50_000, ACK), (Action::Pass, Reason::Socket));
+}
+
+#[test]
+fn inbound_flows_are_settled_and_kept_for_their_answers() {
+    let mut host = Host::new(true, true);
+    for (content, answer) in
+        [(udp(40_000, 53), udp(53, 40_000)), (tcp(40_000, 22, SYN), tcp(22, 40_000, SYN_ACK))]
+    {
+        assert!(host.is_plain(IN, FRIEND, OWN, content), "{content:?}");
+        host.receives(FRIEND, content, RULE);
+        assert!(host.is_plain(OUT, OWN, FRIEND, answer), "{answer:?}");
+        host.sends(FRIEND, answer, ADMITTED);
+    }
+    assert_eq!(host.model.flows.borrow().len(), 2);
+    // Nobody writes the entry of a connection again: it need not be new.
+    host.model.now_s.set(host.model.now_s.get() + 60);
+    host.sends(FRIEND, tcp(22, 40_000, ACK), ADMITTED);
+    host.words[AT_GENERATION as usize] += 1;
+    host.sends(FRIEND, tcp(22, 40_000, ACK), ADMITTED);
+    host.sends(STRANGER, tcp(22, 40_000, ACK), DENIED);
 }
 
 #[test]

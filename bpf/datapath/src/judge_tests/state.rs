@@ -58,11 +58,6 @@ impl Host {
     }
 }
 
-fn key(peer: &str, local_port: u16, remote_port: u16, protocol: u8) -> FlowKey {
-    let (local, remote) = (Address::from(own_beside(peer)), Address::from(ip(peer)));
-    FlowKey { local, remote, local_port, remote_port, protocol, zero: [0; 3] }
-}
-
 /// A router's message to this host about a packet that it sent, by IPv6.
 fn error_v6(kind: u8, to: &str, quoted: Content) -> Vec<u8> {
     let plain = |from: &str, to: &str, upper| {
