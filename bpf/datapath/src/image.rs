@@ -4,11 +4,12 @@
 //! of loads, whatever the number of rules.
 //!
 //! ```text
-//! header            64 words, offsets below; the words of this host among them
+//! header            48 words, offsets below; the words of this host among them
 //! peers v4          16-8-4-4 trie: address -> peer word
 //! peers v6          trie as wide as it is full, see [`V6Node`]: address -> peer word
-//! protocols         256 words: protocol -> port class, or where to look it up
-//! subjects          16 words for each but this host: per direction flags, rows,
+//! protocols         256 words: protocol -> port class, or where to look it up;
+//!                   those of TCP and UDP stand in the header
+//! subjects          8 words for each but this host: per direction flags, rows,
 //!                   levels
 //! rows              256-way tree over the peer class -> row
 //! row               16-way tree over the port class -> verdict index
@@ -20,7 +21,7 @@
 //! All offsets are word indices from the start. A read outside the image gives
 //! 0, and verdict 0 is reserved to mean "broken image".
 
-use crate::{Address, Direction, verdict::Answer};
+use crate::{Address, Direction, parse::protocol, verdict::Answer};
 
 /// The words of one generation, wherever they are kept.
 ///
@@ -36,6 +37,12 @@ pub trait Image: Sized {
     #[inline(always)]
     fn header(&self, at: u32) -> u32 {
         self.word(at)
+    }
+
+    /// The word at an index and the one behind it.
+    #[inline(always)]
+    fn pair(&self, at: u32) -> [u32; 2] {
+        [self.word(at), self.word(at.wrapping_add(1))]
     }
 
     /// The peer word of an IPv6 address.
@@ -151,57 +158,61 @@ pub struct Question {
 /// First word of every image: "HFW1".
 pub const MAGIC: u32 = 0x4846_5731;
 
-/// Words in the header.
-pub const HEADER_WORDS: u32 = 64;
+/// Words in the header. What most packets ask for stands in its first cache line,
+/// what else a packet may ask for in the second.
+pub const HEADER_WORDS: u32 = 48;
 
 /// Header: [`MAGIC`].
 pub const AT_MAGIC: u32 = 0;
-/// Header: [`crate::ABI_VERSION`].
-pub const AT_ABI: u32 = 1;
-/// Header: words in the whole image.
-pub const AT_WORDS: u32 = 2;
-/// Header: checksum over every other word (see [`checksum`]).
-pub const AT_CHECKSUM: u32 = 3;
 /// Header: number of the generation, counted by the daemon.
-pub const AT_GENERATION: u32 = 4;
+pub const AT_GENERATION: u32 = 1;
 /// Header: offset of the IPv4 root, 65,536 peer words or node pointers.
-pub const AT_V4: u32 = 5;
+pub const AT_V4: u32 = 2;
 /// Header: the IPv6 root itself, a peer word or a node pointer.
-pub const AT_V6: u32 = 6;
-/// Header: offset of the protocol table.
-pub const AT_PROTOCOLS: u32 = 7;
-/// Header: offset of the subjects from the second on; the first is this host,
-/// whose words stand at [`AT_HOST`].
-pub const AT_SUBJECTS: u32 = 8;
-/// Header: number of subjects.
-pub const AT_N_SUBJECTS: u32 = 9;
+pub const AT_V6: u32 = 3;
+/// Header: the protocol word of TCP.
+pub const AT_TCP: u32 = 4;
+/// Header: the protocol word of UDP.
+pub const AT_UDP: u32 = 5;
 /// Header: offset of the verdicts.
-pub const AT_VERDICTS: u32 = 10;
-/// Header: number of verdicts, the reserved one included.
-pub const AT_N_VERDICTS: u32 = 11;
-/// Header: number of rules; rule ids are below it.
-pub const AT_N_RULES: u32 = 12;
-/// Header: number of peer classes.
-pub const AT_N_PEER_CLASSES: u32 = 13;
-/// Header: number of port classes.
-pub const AT_N_PORT_CLASSES: u32 = 14;
-
-/// Header: the words of subject [`HOST`], where one look finds them.
-pub const AT_HOST: u32 = 16;
+pub const AT_VERDICTS: u32 = 6;
+/// Header: number of the subject that stands for what this host forwards, or
+/// [`HOST`] where no policy is about that.
+pub const AT_FORWARD: u32 = 7;
+/// Header: the words of subject [`HOST`].
+pub const AT_HOST: u32 = 8;
 
 /// Header: IPv4 addresses that are [`LOCAL`], as far as there is room, so that
 /// most packets to this host need no walk; 0 for none.
-pub const AT_OWN_V4: u32 = 32;
+pub const AT_OWN_V4: u32 = 16;
 /// Header: how many there is room for.
 pub const MAX_OWN_V4: u32 = 4;
 /// Header: the same of IPv6, four words each, most significant first.
-pub const AT_OWN_V6: u32 = 36;
+pub const AT_OWN_V6: u32 = 20;
 /// Header: how many there is room for.
 pub const MAX_OWN_V6: u32 = 2;
+/// Header: offset of the words of all protocols.
+pub const AT_PROTOCOLS: u32 = 28;
+/// Header: offset of the subjects from the second on; the first is this host,
+/// whose words stand at [`AT_HOST`].
+pub const AT_SUBJECTS: u32 = 29;
 
-/// Header: number of the subject that stands for what this host forwards, or
-/// [`HOST`] where no policy is about that.
-pub const AT_FORWARD: u32 = 15;
+/// Header: [`crate::ABI_VERSION`].
+pub const AT_ABI: u32 = 32;
+/// Header: words in the whole image.
+pub const AT_WORDS: u32 = 33;
+/// Header: checksum over every other word (see [`checksum`]).
+pub const AT_CHECKSUM: u32 = 34;
+/// Header: number of subjects.
+pub const AT_N_SUBJECTS: u32 = 35;
+/// Header: number of verdicts, the reserved one included.
+pub const AT_N_VERDICTS: u32 = 36;
+/// Header: number of rules; rule ids are below it.
+pub const AT_N_RULES: u32 = 37;
+/// Header: number of peer classes.
+pub const AT_N_PEER_CLASSES: u32 = 38;
+/// Header: number of port classes.
+pub const AT_N_PORT_CLASSES: u32 = 39;
 
 /// Set in a trie word that is the offset of the next node; clear in a peer word.
 pub const POINTER: u32 = 1 << 31;
@@ -264,8 +275,8 @@ pub const PORTS: u32 = 1 << 31;
 /// Protocol word: offset of 256 port classes, one for each ICMP type.
 pub const TYPES: u32 = 1 << 30;
 
-/// Words of a subject: 8 for ingress, then 8 for egress.
-pub const SUBJECT_WORDS: u32 = 16;
+/// Words of a subject: 4 for ingress, then 4 for egress.
+pub const SUBJECT_WORDS: u32 = 8;
 /// Subject, per direction: flags.
 pub const SUBJECT_FLAGS: u32 = 0;
 /// Subject, per direction: offset of the root of the rows.
@@ -394,7 +405,11 @@ pub const fn digits(address: &Address, first: u32, count: u32) -> u32 {
 /// The port class of a protocol and, where it has them, a port or an ICMP type.
 #[inline(always)]
 pub fn port_class<I: Image>(image: &I, protocol: u8, port_or_type: u16) -> u32 {
-    let word = image.word(image.header(AT_PROTOCOLS).wrapping_add(u32::from(protocol)));
+    let word = match protocol {
+        protocol::TCP => image.header(AT_TCP),
+        protocol::UDP => image.header(AT_UDP),
+        _ => image.word(image.header(AT_PROTOCOLS).wrapping_add(u32::from(protocol))),
+    };
     let selector = u32::from(port_or_type);
     if word & PORTS != 0 {
         let page = image.word((word & OFFSET).wrapping_add(selector >> 8));
@@ -466,7 +481,8 @@ pub fn walk<I: Image>(image: &I, question: Question) -> u32 {
 #[inline(always)]
 pub fn verdict<I: Image>(image: &I, index: u32) -> (Answer, u32) {
     let at = image.header(AT_VERDICTS).wrapping_add(index.wrapping_mul(VERDICT_WORDS));
-    (Answer::from_word(image.word(at)), image.word(at.wrapping_add(1)))
+    let [answer, rule] = image.pair(at);
+    (Answer::from_word(answer), rule)
 }
 
 /// The kind of proxy that a redirect goes to, by the compiler's numbers.

@@ -108,8 +108,7 @@ pub(crate) fn picture(ingress: bool, egress: bool) -> Vec<u32> {
     };
     let inward = rows(&mut words, &[(1, 1, 2), (1, 3, 3), (1, 4, 4), (2, 1, 5)]);
     let outward = rows(&mut words, &[(1, 2, 6)]);
-    let mut subject = vec![u32::from(ingress), inward, 1, 1, 0, 0, 0, 0];
-    subject.extend([u32::from(egress), outward, 1, 1, 0, 0, 0, 0]);
+    let subject = [u32::from(ingress), inward, 1, 1, u32::from(egress), outward, 1, 1];
     let host = AT_HOST as usize;
     words[host..host + subject.len()].copy_from_slice(&subject);
 
@@ -120,6 +119,8 @@ pub(crate) fn picture(ingress: bool, egress: bool) -> Vec<u32> {
         (AT_GENERATION, 7),
         (AT_V4, v4),
         (AT_V6, v6),
+        (AT_TCP, tcp),
+        (AT_UDP, udp),
         (AT_PROTOCOLS, protocols),
         (AT_N_SUBJECTS, 1),
         (AT_VERDICTS, verdicts),

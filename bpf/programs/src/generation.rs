@@ -137,6 +137,18 @@ impl Image for Flat {
     }
 
     #[inline(always)]
+    fn pair(&self, at: u32) -> [u32; 2] {
+        let at = opaque(u64::from(at));
+        if at >= self.words - 1 {
+            return [0; 2];
+        }
+        // SAFETY: the element has that many words.
+        unsafe {
+            [*self.start.as_ptr().add(at as usize), *self.start.as_ptr().add(at as usize + 1)]
+        }
+    }
+
+    #[inline(always)]
     fn peer_v6(&self, address: &Address) -> u32 {
         self.generation.peer_v6(address)
     }

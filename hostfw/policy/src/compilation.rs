@@ -155,13 +155,12 @@ impl Compilation {
         let writer = &mut compilation.writer;
         let at_v4 = trie4::write(writer, &peers.v4)?;
         let at_v6 = trie6::write(writer, &peers.v6)?;
-        let at_protocols = protocols::write(writer, &compilation.ports)?;
+        protocols::write(writer, &compilation.ports)?;
         for (at, word) in [
             (image::AT_MAGIC, MAGIC),
             (image::AT_ABI, ABI_VERSION),
             (image::AT_V4, at_v4),
             (image::AT_V6, at_v6),
-            (image::AT_PROTOCOLS, at_protocols),
             (image::AT_FORWARD, forward),
             (image::AT_N_RULES, count(compiled.rules.len())),
             (image::AT_N_PORT_CLASSES, compilation.ports.n_classes),
@@ -214,7 +213,7 @@ impl Compilation {
             .flat_map(|profile| &profile.directions)
             .flat_map(|one| {
                 let flags = if one.force.in_force { IN_FORCE } else { 0 };
-                [flags, one.root, one.levels, row_levels, 0, 0, 0, 0]
+                [flags, one.root, one.levels, row_levels]
             })
             .collect();
         let host = usize::try_from(image::SUBJECT_WORDS).unwrap_or(0).min(words.len());

@@ -36,8 +36,7 @@ impl Node {
         let rows = words.len() as u32;
         words.extend(outward);
         let subjects = words.len() as u32;
-        words.extend([u32::from(forward[0]), inward, 1, 1, 0, 0, 0, 0]);
-        words.extend([u32::from(forward[1]), rows, 1, 1, 0, 0, 0, 0]);
+        words.extend([u32::from(forward[0]), inward, 1, 1, u32::from(forward[1]), rows, 1, 1]);
         words[AT_SUBJECTS as usize] = subjects;
         words[AT_N_SUBJECTS as usize] = 2;
         words[AT_FORWARD as usize] = 1;

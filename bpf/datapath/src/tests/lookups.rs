@@ -221,6 +221,7 @@ fn every_protocol_and_port_has_its_class() {
     let types: Vec<u32> = (0..256).map(|number| class(1, number)).collect();
     table[1] = TYPES | place(&mut words, &types);
     words[AT_PROTOCOLS as usize] = place(&mut words, &table);
+    (words[AT_TCP as usize], words[AT_UDP as usize]) = (table[6], table[17]);
     for protocol in 0..=u8::MAX {
         for port in 0..=u16::MAX {
             let found = port_class(&words.as_slice(), protocol, port);
@@ -248,7 +249,7 @@ impl Crossing {
             .map(|high| place(&mut words, &(0..256).map(|low| high << 8 | low).collect::<Vec<_>>()))
             .collect();
         let ports = PORTS | place(&mut words, &pages);
-        words[AT_PROTOCOLS as usize] = place(&mut words, &[ports; 256]);
+        words[AT_TCP as usize] = ports;
         // A tree that leads to `other` all over, and to `own` by these digits.
         let tree = |words: &mut Vec<u32>, ways: usize, digits: &[u32], own: u32, other: u32| {
             let mut at = (own, other);

@@ -1,16 +1,17 @@
-//! The protocol table of an image: from a protocol and its port or type to a
+//! The protocol words of an image: from a protocol and its port or type to a
 //! port class.
 
-use hostfw_datapath::image::{PORTS, TYPES};
+use hostfw_datapath::image::{AT_PROTOCOLS, AT_TCP, AT_UDP, PORTS, TYPES};
 
 use super::Writer;
 use crate::{
     compile::CompileError,
+    ports::{TCP, UDP},
     services::{PortClasses, UNNAMED, class_at},
 };
 
-/// Writes the table and gives its offset.
-pub(crate) fn write(writer: &mut Writer, classes: &PortClasses) -> Result<u32, CompileError> {
+/// Writes them.
+pub(crate) fn write(writer: &mut Writer, classes: &PortClasses) -> Result<(), CompileError> {
     let mut table = vec![UNNAMED; 256];
     for (protocol, starts) in &classes.ports {
         let mut pages = Vec::with_capacity(256);
@@ -26,14 +27,18 @@ pub(crate) fn write(writer: &mut Writer, classes: &PortClasses) -> Result<u32, C
     for (protocol, class) in &classes.whole {
         table[usize::from(*protocol)] = *class;
     }
-    writer.block(&table)
+    let at = writer.block(&table)?;
+    writer.set(AT_PROTOCOLS, at);
+    writer.set(AT_TCP, table[usize::from(TCP)]);
+    writer.set(AT_UDP, table[usize::from(UDP)]);
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use hostfw_datapath::image::{AT_PROTOCOLS, port_class};
+    use hostfw_datapath::image::port_class;
     use proptest::{collection::vec, prelude::*, sample::select};
 
     use super::*;
@@ -83,8 +88,7 @@ mod tests {
             let borrowed: Vec<&[Service]> = lists.iter().map(Vec::as_slice).collect();
             let classes = classify(&borrowed);
             let mut writer = Writer::new();
-            let at = write(&mut writer, &classes).expect("a small table");
-            writer.set(AT_PROTOCOLS, at);
+            write(&mut writer, &classes).expect("a small table");
             let image = writer.all();
             // Two services are of one class when the same lists name them.
             let mut class_of = BTreeMap::from([(0, UNNAMED)]);

@@ -200,7 +200,7 @@ mod tests {
 
     use hostfw_datapath::{
         Direction, Image,
-        image::{AT_HOST, AT_PROTOCOLS, AT_VERDICTS, HOST, IN_FORCE, Question, verdict},
+        image::{AT_HOST, AT_VERDICTS, HOST, IN_FORCE, Question, verdict},
     };
     use proptest::{collection::vec, prelude::*, sample::Index};
 
@@ -297,13 +297,12 @@ mod tests {
             let starts = (0..u16::try_from(self.n_classes).expect("few")).map(|at| (at, at.into()));
             let mut classes = PortClasses::default();
             classes.ports.insert(TCP, starts.collect());
-            let protocols = protocols::write(&mut self.writer, &classes).expect("a small table");
+            protocols::write(&mut self.writer, &classes).expect("a small table");
             let verdicts = self.verdicts.write(&mut self.writer).expect("a small table");
             let subject = [IN_FORCE, root, levels, self.table.levels()];
             for (at, word) in (AT_HOST..).zip(subject) {
                 self.writer.set(at, word);
             }
-            self.writer.set(AT_PROTOCOLS, protocols);
             self.writer.set(AT_VERDICTS, verdicts);
         }
 
