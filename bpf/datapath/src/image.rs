@@ -8,11 +8,13 @@
 //! peers v4          16-8-4-4 trie: address -> peer word
 //! peers v6          trie as wide as it is full, see [`V6Node`]: address -> peer word
 //! protocols         256 words: protocol -> port class, or where to look it up;
-//!                   those of TCP and UDP stand in the header
+//!                   those of TCP and UDP stand in the header, too
 //! subjects          8 words for each but this host: per direction flags, rows,
 //!                   levels
 //! rows              256-way tree over the peer class -> row
 //! row               16-way tree over the port class -> verdict index
+//! dense rows        instead of both, for this host: verdict index by peer class
+//!                   and port class
 //! verdicts          2 words each: answer and flags, deciding rule
 //! ```
 //! Equal nodes of the trees are stored once, so identical rows and identical
@@ -21,7 +23,7 @@
 //! All offsets are word indices from the start. A read outside the image gives
 //! 0, and verdict 0 is reserved to mean "broken image".
 
-use crate::{Address, Direction, parse::protocol, verdict::Answer};
+use crate::{Address, Direction, verdict::Answer};
 
 /// The words of one generation, wherever they are kept.
 ///
@@ -172,8 +174,8 @@ pub const AT_V4: u32 = 2;
 pub const AT_V6: u32 = 3;
 /// Header: the protocol word of TCP.
 pub const AT_TCP: u32 = 4;
-/// Header: the protocol word of UDP.
-pub const AT_UDP: u32 = 5;
+/// Header: the protocol word of UDP, behind that of TCP.
+pub const AT_UDP: u32 = AT_TCP + 1;
 /// Header: offset of the verdicts.
 pub const AT_VERDICTS: u32 = 6;
 /// Header: number of the subject that stands for what this host forwards, or
@@ -281,10 +283,16 @@ pub const SUBJECT_WORDS: u32 = 8;
 pub const SUBJECT_FLAGS: u32 = 0;
 /// Subject, per direction: offset of the root of the rows.
 pub const SUBJECT_ROWS: u32 = 1;
-/// Subject, per direction: levels of the rows tree, 1 to [`MAX_ROWS_LEVELS`].
+/// Subject, per direction: levels of the rows tree, 1 to [`MAX_ROWS_LEVELS`], or
+/// [`DENSE`].
 pub const SUBJECT_ROWS_LEVELS: u32 = 2;
-/// Subject, per direction: levels of each row, 1 to [`MAX_ROW_LEVELS`].
+/// Subject, per direction: levels of each row, 1 to [`MAX_ROW_LEVELS`]; words of
+/// each where they are [`DENSE`].
 pub const SUBJECT_ROW_LEVELS: u32 = 3;
+
+/// In the place of the levels: no trees, but rows that stand one behind the other,
+/// each with one verdict index for each port class.
+pub const DENSE: u32 = 0;
 
 /// Subject flag: a rule selects this subject here; without it all is allowed.
 pub const IN_FORCE: u32 = 1;
@@ -405,11 +413,13 @@ pub const fn digits(address: &Address, first: u32, count: u32) -> u32 {
 /// The port class of a protocol and, where it has them, a port or an ICMP type.
 #[inline(always)]
 pub fn port_class<I: Image>(image: &I, protocol: u8, port_or_type: u16) -> u32 {
-    let word = match protocol {
-        protocol::TCP => image.header(AT_TCP),
-        protocol::UDP => image.header(AT_UDP),
-        _ => image.word(image.header(AT_PROTOCOLS).wrapping_add(u32::from(protocol))),
-    };
+    let word = image.word(image.header(AT_PROTOCOLS).wrapping_add(u32::from(protocol)));
+    class_behind(image, word, port_or_type)
+}
+
+/// The port class that a protocol word leads to.
+#[inline(always)]
+fn class_behind<I: Image>(image: &I, word: u32, port_or_type: u16) -> u32 {
     let selector = u32::from(port_or_type);
     if word & PORTS != 0 {
         let page = image.word((word & OFFSET).wrapping_add(selector >> 8));
@@ -450,6 +460,27 @@ fn subject_word<I: Image>(image: &I, subject: u32, word: u32) -> u32 {
     if at < HEADER_WORDS { image.header(at) } else { image.word(at) }
 }
 
+/// The verdict index for TCP or UDP where the rows of the subject are [`DENSE`].
+#[inline(always)]
+pub fn find_dense<I: Image>(image: &I, question: Question) -> Option<u32> {
+    let subject = subject(image, question.subject, question.direction);
+    if subject_word(image, subject, SUBJECT_ROWS_LEVELS) != DENSE {
+        return None;
+    }
+    // 6 and 17: no branch, behind which the verifier would read the rest twice.
+    let word = image.header(AT_TCP + u32::from(question.protocol >> 4 & 1));
+    let class = class_behind(image, word, question.port);
+    Some(cell(image, subject, question.peer_class, class))
+}
+
+/// A cell of [`DENSE`] rows.
+#[inline(always)]
+fn cell<I: Image>(image: &I, subject: u32, peer_class: u32, class: u32) -> u32 {
+    let row = peer_class.wrapping_mul(subject_word(image, subject, SUBJECT_ROW_LEVELS));
+    let rows = subject_word(image, subject, SUBJECT_ROWS);
+    image.word(rows.wrapping_add(row).wrapping_add(class))
+}
+
 /// Walks from a peer class and a port to the verdict index.
 #[inline(always)]
 pub fn walk<I: Image>(image: &I, question: Question) -> u32 {
@@ -457,6 +488,9 @@ pub fn walk<I: Image>(image: &I, question: Question) -> u32 {
     let class = port_class(image, question.protocol, question.port);
     let rows_levels = subject_word(image, subject, SUBJECT_ROWS_LEVELS);
     let row_levels = subject_word(image, subject, SUBJECT_ROW_LEVELS);
+    if rows_levels == DENSE {
+        return cell(image, subject, question.peer_class, class);
+    }
     let mut node = subject_word(image, subject, SUBJECT_ROWS);
     let mut level = 0;
     while level < MAX_ROWS_LEVELS {

@@ -149,6 +149,15 @@ impl Image for Flat {
     }
 
     #[inline(always)]
+    fn find(&self, question: Question) -> u32 {
+        // Trees are for hosts with very many rules: not in the way of others.
+        match image::find_dense(self, question) {
+            Some(index) => index,
+            None => self.generation.find(question),
+        }
+    }
+
+    #[inline(always)]
     fn peer_v6(&self, address: &Address) -> u32 {
         self.generation.peer_v6(address)
     }

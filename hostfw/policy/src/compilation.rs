@@ -20,7 +20,7 @@ use crate::{
     conflict,
     encode::{
         Writer, protocols,
-        tree::{Tree, Verdicts},
+        tree::{Placed, Tree, Verdicts},
         trie4, trie6,
     },
     identity::Known,
@@ -76,9 +76,8 @@ pub(crate) struct Written {
 pub(crate) struct WrittenDirection {
     pub(crate) uses: Uses,
     pub(crate) force: Force,
-    /// The tree of its rows.
-    pub(crate) root: u32,
-    pub(crate) levels: u32,
+    /// Its rows.
+    pub(crate) placed: Placed,
 }
 
 impl Compilation {
@@ -181,10 +180,14 @@ impl Compilation {
             rows.push(Matrix { terms, ports, sets, table }.rows(uses, &classes.sets)?);
         }
         let [ingress, egress] = uses;
+        let is_host = self.subjects.first() == Some(&self.profiles.len());
+        let width = self.ports.n_classes;
         let mut write = |uses, rows: Option<&Vec<_>>, force: Force| {
             let rows = rows.map_or(&[][..], Vec::as_slice);
-            let (root, levels) = self.tree(force).rows(rows)?;
-            Ok(WrittenDirection { uses, force, root, levels })
+            let mut tree = self.tree(force);
+            let dense = if is_host && force.in_force { tree.dense(rows, width)? } else { None };
+            let placed = dense.map_or_else(|| tree.rows(rows), Ok)?;
+            Ok(WrittenDirection { uses, force, placed })
         };
         let ingress = write(ingress, rows.first(), profile.ingress)?;
         let egress = write(egress, rows.get(1), profile.egress)?;
@@ -205,7 +208,6 @@ impl Compilation {
 
     /// Writes what stands for every subject.
     pub(crate) fn write_subjects(&mut self) -> Result<(), CompileError> {
-        let row_levels = self.table.levels();
         let words: Vec<u32> = self
             .subjects
             .iter()
@@ -213,7 +215,8 @@ impl Compilation {
             .flat_map(|profile| &profile.directions)
             .flat_map(|one| {
                 let flags = if one.force.in_force { IN_FORCE } else { 0 };
-                [flags, one.root, one.levels, row_levels]
+                let Placed { root, levels, row, .. } = one.placed;
+                [flags, root, levels, row]
             })
             .collect();
         let host = usize::try_from(image::SUBJECT_WORDS).unwrap_or(0).min(words.len());

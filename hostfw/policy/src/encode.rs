@@ -1,6 +1,7 @@
 //! Writes the tables of an image in the form that `hostfw_datapath::image`
 //! reads. It knows words and offsets, and nothing of policies.
 
+pub(crate) mod dense;
 pub(crate) mod protocols;
 pub(crate) mod tree;
 pub(crate) mod trie4;

@@ -239,24 +239,24 @@ impl Standing {
         let Compilation { term_sets: terms, ports, sets: parts, table, profiles, .. } = compilation;
         let written = profiles.get(profile).and_then(|one| one.directions.get(direction));
         let Some(written) = written else { return Ok(false) };
-        if end > 1u64 << (8 * written.levels) {
-            // Another level is another tree.
+        if end > written.placed.room {
+            // Another level is another tree, a longer matrix another one.
             return Err(CompileError::TooLarge);
         }
         let rows = Matrix { terms, ports, sets: parts, table }.rows(&written.uses, sets)?;
-        let (force, levels) = (written.force, written.levels);
-        let (before, mut root) = (written.root, written.root);
+        let (force, mut placed, mut any) = (written.force, written.placed, false);
         let empty = compilation.table.empty();
         for (class, row) in (first..).zip(rows).filter(|(_, row)| *row != empty) {
             let class = u32::try_from(class).unwrap_or(u32::MAX);
-            root = compilation.tree(force).with_row(root, levels, class, row)?;
+            placed = compilation.tree(force).with_row(placed, class, row)?;
+            any = true;
         }
         let written =
             compilation.profiles.get_mut(profile).and_then(|one| one.directions.get_mut(direction));
         if let Some(written) = written {
-            written.root = root;
+            written.placed = placed;
         }
-        Ok(root != before)
+        Ok(any)
     }
 
     /// Takes pods of this node into the list of subjects and out of it; says

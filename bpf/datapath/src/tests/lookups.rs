@@ -221,7 +221,6 @@ fn every_protocol_and_port_has_its_class() {
     let types: Vec<u32> = (0..256).map(|number| class(1, number)).collect();
     table[1] = TYPES | place(&mut words, &types);
     words[AT_PROTOCOLS as usize] = place(&mut words, &table);
-    (words[AT_TCP as usize], words[AT_UDP as usize]) = (table[6], table[17]);
     for protocol in 0..=u8::MAX {
         for port in 0..=u16::MAX {
             let found = port_class(&words.as_slice(), protocol, port);
@@ -249,7 +248,7 @@ impl Crossing {
             .map(|high| place(&mut words, &(0..256).map(|low| high << 8 | low).collect::<Vec<_>>()))
             .collect();
         let ports = PORTS | place(&mut words, &pages);
-        words[AT_TCP as usize] = ports;
+        words[AT_PROTOCOLS as usize] = place(&mut words, &[ports; 256]);
         // A tree that leads to `other` all over, and to `own` by these digits.
         let tree = |words: &mut Vec<u32>, ways: usize, digits: &[u32], own: u32, other: u32| {
             let mut at = (own, other);
@@ -318,6 +317,37 @@ fn a_verdict_stands_where_its_classes_cross_and_nowhere_beside() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn dense_rows_have_a_cell_for_each_pair_of_classes() {
+    let (n_peers, n_ports) = (5u32, 7u32);
+    for (at, direction) in [(AT_HOST, Direction::Ingress), (AT_HOST + 4, Direction::Egress)] {
+        let mut words = empty();
+        let page: Vec<u32> = (0..256).map(|port| port.min(n_ports - 1)).collect();
+        let page = place(&mut words, &page);
+        let ports = PORTS | place(&mut words, &[page; 256]);
+        words[AT_UDP as usize] = ports;
+        let mut table = [0; 256];
+        table[17] = ports;
+        words[AT_PROTOCOLS as usize] = place(&mut words, &table);
+        let cells: Vec<u32> = (0..n_peers * n_ports).map(|cell| 100 + cell).collect();
+        let subject = [IN_FORCE, place(&mut words, &cells), DENSE, n_ports];
+        words[at as usize..at as usize + 4].copy_from_slice(&subject);
+        let image = words.as_slice();
+        for peer_class in 0..n_peers {
+            for port in 0..n_ports as u16 {
+                let question =
+                    Question { subject: HOST, direction, peer_class, protocol: 17, port };
+                let cell = 100 + peer_class * n_ports + u32::from(port);
+                assert_eq!(image.find(question), cell, "{peer_class} x {port}");
+                assert_eq!(find_dense(&image, question), Some(cell), "{peer_class} x {port}");
+            }
+        }
+        let question =
+            Question { subject: HOST, direction, peer_class: CLASS, protocol: 17, port: 0 };
+        assert_eq!(image.find(question), 0, "outside is broken");
     }
 }
 

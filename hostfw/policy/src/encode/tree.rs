@@ -2,7 +2,7 @@
 //! is said in `outcome`.
 
 use hostfw_datapath::{
-    image::{NO_RULE, PROXY_SHIFT, VERDICT_WORDS},
+    image::{DENSE, NO_RULE, PROXY_SHIFT, VERDICT_WORDS},
     verdict::Answer,
 };
 use rustc_hash::FxHashMap;
@@ -46,7 +46,7 @@ impl Verdicts {
     }
 
     /// The verdict of a set; `default` where nothing in it decides.
-    fn number(&mut self, sets: &RuleSets, set: SetId, default: Answer) -> u32 {
+    pub(super) fn number(&mut self, sets: &RuleSets, set: SetId, default: Answer) -> u32 {
         let (answer, proxy, rule) = self.outcome(sets, set).decide(default);
         let next = u32::try_from(self.of_verdict.len()).unwrap_or(0);
         let number = *self.numbers.entry((answer, set)).or_insert(next);
@@ -83,6 +83,18 @@ impl Verdicts {
     }
 }
 
+/// Where the rows of one direction of a subject stand, as its words say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) root: u32,
+    /// Of the rows, or [`hostfw_datapath::image::DENSE`].
+    pub(crate) levels: u32,
+    /// Levels or words of a row.
+    pub(crate) row: u32,
+    /// Peer classes that it has room for.
+    pub(crate) room: u64,
+}
+
 /// Writes the rows of one direction of a subject, and their tree over the peer
 /// classes.
 pub(crate) struct Tree<'a> {
@@ -95,10 +107,9 @@ pub(crate) struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    /// Writes the row of every class; gives the offset of the root of the tree
-    /// and its levels. Classes that are still to come have the row of peers
-    /// that nothing names.
-    pub(crate) fn rows(&mut self, rows: &[RowId]) -> Result<(u32, u32), CompileError> {
+    /// Writes the row of every class. Classes that are still to come have the row
+    /// of peers that nothing names.
+    pub(crate) fn rows(&mut self, rows: &[RowId]) -> Result<Placed, CompileError> {
         let mut nodes = Vec::with_capacity(rows.len());
         // Neighbours are often equal, and equal ones stand at one place.
         let mut last = None;
@@ -125,20 +136,25 @@ impl Tree<'_> {
             nodes = above;
             levels += 1;
         }
-        Ok((nodes.first().copied().unwrap_or(0), levels))
+        let root = nodes.first().copied().unwrap_or(0);
+        Ok(Placed { root, levels, row: self.table.levels(), room: 1 << (8 * levels) })
     }
 
-    /// The offset of the tree that differs from another one in the row of one
-    /// class. It shares everything else.
+    /// Rows that differ from others in the row of one class. A tree shares
+    /// everything else with the one before, dense rows are changed in place.
     pub(crate) fn with_row(
         &mut self,
-        root: u32,
-        levels: u32,
+        placed: Placed,
         class: u32,
         row: RowId,
-    ) -> Result<u32, CompileError> {
+    ) -> Result<Placed, CompileError> {
+        if placed.levels == DENSE {
+            self.set_dense_row(&placed, class, row);
+            return Ok(placed);
+        }
         let at = self.row(row)?;
-        self.with_node(root, levels, class, at)
+        let root = self.with_node(placed.root, placed.levels, class, at)?;
+        Ok(Placed { root, ..placed })
     }
 
     fn with_node(
@@ -282,6 +298,15 @@ mod tests {
             })
         }
 
+        fn placed(&mut self, rows: &[RowId], is_dense: bool) -> Placed {
+            let n_classes = self.n_classes;
+            if is_dense {
+                self.tree().dense(rows, n_classes).expect("a small image").expect("room")
+            } else {
+                self.tree().rows(rows).expect("a small tree")
+            }
+        }
+
         fn tree(&mut self) -> Tree<'_> {
             Tree {
                 writer: &mut self.writer,
@@ -293,13 +318,13 @@ mod tests {
         }
 
         /// Completes the image: a port is its own class.
-        fn finish(&mut self, root: u32, levels: u32) {
+        fn finish(&mut self, placed: Placed) {
             let starts = (0..u16::try_from(self.n_classes).expect("few")).map(|at| (at, at.into()));
             let mut classes = PortClasses::default();
             classes.ports.insert(TCP, starts.collect());
             protocols::write(&mut self.writer, &classes).expect("a small table");
             let verdicts = self.verdicts.write(&mut self.writer).expect("a small table");
-            let subject = [IN_FORCE, root, levels, self.table.levels()];
+            let subject = [IN_FORCE, placed.root, placed.levels, placed.row];
             for (at, word) in (AT_HOST..).zip(subject) {
                 self.writer.set(at, word);
             }
@@ -346,16 +371,16 @@ mod tests {
 
         #[test]
         fn every_peer_class_and_port_class_meet_in_their_verdict(
-            (n_classes, kinds, peers) in shape(),
+            (n_classes, kinds, peers) in shape(), is_dense in any::<bool>(),
         ) {
             let mut encoded = Encoded::new(n_classes);
             let rows: Vec<Row> = peers.iter().map(|peer| peer.get(&kinds).clone()).collect();
             let ids: Vec<RowId> = rows.iter().map(|row| encoded.row(row)).collect();
-            let (root, levels) = encoded.tree().rows(&ids).expect("a small tree");
-            encoded.finish(root, levels);
+            let placed = encoded.placed(&ids, is_dense);
+            encoded.finish(placed);
             encoded.check(&rows)?;
             // A class that is still to come is one that nothing names.
-            let room = 256u32.pow(levels);
+            let room = u32::try_from(placed.room).expect("few");
             let coming = u32::try_from(rows.len()).expect("few");
             for peer_class in [coming, coming + 1, room - 1].into_iter().filter(|it| (coming..room).contains(it)) {
                 let question =
@@ -367,25 +392,26 @@ mod tests {
 
         #[test]
         fn giving_one_class_after_the_other_its_row_equals_building_anew(
-            (n_classes, kinds, peers) in shape(), changes in vec((any::<Index>(), any::<Index>()), 1..12),
+            (n_classes, kinds, peers) in shape(), is_dense in any::<bool>(),
+            changes in vec((any::<Index>(), any::<Index>()), 1..12),
         ) {
             let mut encoded = Encoded::new(n_classes);
             let mut rows: Vec<Row> = peers.iter().map(|peer| peer.get(&kinds).clone()).collect();
             let mut ids: Vec<RowId> = rows.iter().map(|row| encoded.row(row)).collect();
-            let (mut root, levels) = encoded.tree().rows(&ids).expect("a small tree");
+            let mut placed = encoded.placed(&ids, is_dense);
             for (at, kind) in changes {
                 let (at, kind) = (at.index(rows.len()), kind.get(&kinds));
                 let row = encoded.row(kind);
                 let class = u32::try_from(at).expect("few");
-                root = encoded.tree().with_row(root, levels, class, row).expect("a small tree");
+                placed = encoded.tree().with_row(placed, class, row).expect("a small tree");
                 rows[at] = kind.clone();
                 ids[at] = row;
             }
-            encoded.finish(root, levels);
+            encoded.finish(placed);
             encoded.check(&rows)?;
             // Equal nodes stand at one place, so equal trees have one root.
             let anew = encoded.tree().rows(&ids).expect("a small tree");
-            prop_assert_eq!((root, levels), anew);
+            prop_assert!(is_dense || placed == anew);
         }
 
         #[test]
