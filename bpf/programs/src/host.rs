@@ -206,8 +206,14 @@ impl Tables for Host {
                 if let Some(byte) = port_byte(key)
                     && let Some(bytes) = OPENED.get_ptr_mut(byte >> 3)
                 {
-                    // SAFETY: in bounds of the eight bytes; a plain store.
-                    unsafe { (*bytes)[(byte & 7) as usize] = 1 };
+                    // SAFETY: in bounds of the eight bytes; plain loads and stores.
+                    // Written once: other CPUs read the line for every answer.
+                    unsafe {
+                        let mark = &raw mut (*bytes)[(byte & 7) as usize];
+                        if *mark == 0 {
+                            *mark = 1;
+                        }
+                    }
                 }
                 OWN.insert(key, entry, 0)
             }
