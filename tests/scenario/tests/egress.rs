@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use hostfw_scenario::{
     Echo, Firewall, Host, Lab, Reach, lab, ping, reaches,
     scene::{NODE, SECOND, SILENCE, node_object, node_port, open_port, pair, peer_port, policy},
-    tcp, udp,
+    tcp, udp, wait_until,
 };
 
 /// A node, another node of its cluster, somebody outside behind it, and a pod
@@ -70,7 +70,9 @@ impl Cluster {
 fn a_host_reaches_the_entities_that_its_egress_names_and_no_other() {
     let lab = lab!();
     let cluster = Cluster::new(&lab);
-    assert_eq!(cluster.reached(), [true; 4], "without a firewall");
+    wait_until("everybody is reached without a firewall", 5 * SECOND, || {
+        cluster.reached() == [true; 4]
+    });
     let firewall = cluster.firewall("egress:\n- {}\n");
     // To itself a host speaks over loopback, which is never judged.
     assert_eq!(cluster.reached(), [true, false, false, false], "nothing is named");
