@@ -387,8 +387,8 @@ mod tests {
 
     fn generation(number: u32) -> Generation {
         let mut words = vec![0; 40];
-        words[4] = number;
-        words[3] = image::checksum(&words);
+        words[image::AT_GENERATION as usize] = number;
+        words[image::AT_CHECKSUM as usize] = image::checksum(&words);
         let rule = Rule {
             id: 0,
             policy: "ssh".into(),

@@ -12,7 +12,10 @@ use hostfw_control::{
     Reply, Request, Service, Snapshot, Start, StatusReport, StoredAudit, Token, Withdrawal,
     read_config,
 };
-use hostfw_datapath::control_word::{ControlWord, SLOTS};
+use hostfw_datapath::{
+    control_word::{ControlWord, SLOTS},
+    image,
+};
 use hostfw_policy::Source;
 
 /// Allows SSH to this node.
@@ -85,7 +88,7 @@ impl Stand {
             Adopted {
                 in_force,
                 number: generation.number,
-                checksum: generation.words[3],
+                checksum: generation.words[image::AT_CHECKSUM as usize],
                 since_ms: 0,
             }
         });
