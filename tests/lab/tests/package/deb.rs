@@ -55,8 +55,10 @@ fn a_deb_is_installed_configured_and_reloaded() {
     // A reload that the files make fail fails, says why, and changes nothing.
     guest.write("/etc/hostfw/policies.d/broken.yaml", "kind: [");
     assert!(!guest.run("systemctl reload hostfw").ok);
-    let journal = guest.does("journalctl --no-pager --unit=hostfw --lines=20");
-    assert!(journal.contains("broken.yaml:1:7: error[yaml-syntax]"), "{journal}");
+    wait_until("the journal says why", 10 * SECOND, || {
+        let journal = guest.does("journalctl --no-pager --unit=hostfw --lines=20");
+        journal.contains("broken.yaml:1:7: error[yaml-syntax]")
+    });
     assert!(closed(&peer, 8) && open(&peer, 7));
     guest.does("rm /etc/hostfw/policies.d/broken.yaml");
     guest.write(POLICY, &policy("test", &format!("ingress:\n{}", open_port(8, "TCP"))));
