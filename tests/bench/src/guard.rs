@@ -13,13 +13,13 @@ use crate::{
 
 /// What is added to a packet of an established flow, as a part of what the best
 /// set of nftables adds.
-const ESTABLISHED: f64 = 1.0;
+const ESTABLISHED: f64 = 0.9;
 /// The same for a packet that begins a flow.
-const NEW: f64 = 1.0 / 3.0;
+const NEW: f64 = 0.2;
 /// What a denied packet costs, as a part of what it costs with nftables.
-const DENIED: f64 = 1.0;
+const DENIED: f64 = 0.8;
 /// The same in times of an immediate drop.
-const DROPPED: f64 = 3.0;
+const DROPPED: f64 = 2.5;
 
 const EFFORT: Effort = Effort { rounds: 5, packets: 20_000 };
 /// Noise misses a bound now and then, a change for the worse every time.
