@@ -72,7 +72,9 @@ pub fn agree(kernel: &mut Kernel, host: &Host, extent: Extent) -> anyhow::Result
         let drawn = packet_strategy.new_tree(&mut runner);
         cases.extend(drawn.map_err(|why| anyhow::anyhow!("{why}"))?.current());
         for case in cases {
-            model.now_s.set(kernel.now_s());
+            // An entry is written again once a second, with the flags of the packet
+            // that does it.
+            model.now_s.set(kernel.certain_now_s());
             // The kernel first: what its runner does not take must not leave a
             // memory on the other side.
             match kernel.test_run(case.egress, case.layer, case.forwarded, &case.bytes) {

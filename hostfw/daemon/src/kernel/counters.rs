@@ -170,7 +170,12 @@ impl Ticks {
         u32::try_from(self.now / self.per_s).unwrap_or(u32::MAX).max(1)
     }
 
-    /// The same, as far back as the programs' clock can be: it starts a moment
+    /// Milliseconds since the second began.
+    pub(super) fn past_ms(&self) -> u64 {
+        self.now % self.per_s * 1_000 / self.per_s
+    }
+
+    /// The same seconds, as far back as the programs' clock can be: it starts a moment
     /// after the monotonic one, and an entry of the future counts as too old.
     pub(super) fn certain_seconds(&self) -> u32 {
         self.seconds().saturating_sub(CLOCK_LAG_S).max(1)

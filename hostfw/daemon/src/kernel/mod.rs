@@ -233,6 +233,19 @@ impl Kernel {
         counters::Ticks::now().seconds()
     }
 
+    /// The same when it is certain: the programs' clock may be a little behind, so
+    /// at the begin of a second nobody knows theirs, and at its end it is about to
+    /// change. Waits meanwhile.
+    pub fn certain_now_s(&self) -> u32 {
+        loop {
+            let ticks = counters::Ticks::now();
+            if (200..950).contains(&ticks.past_ms()) {
+                return ticks.seconds();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
     /// The clock of deadlines: milliseconds of `CLOCK_MONOTONIC`.
     pub fn monotonic_ms() -> u64 {
         sys::monotonic_ms()
