@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Host, Lab, packet::Mac};
+use crate::{Host, Lab, packet::Mac, wait_until};
 
 /// One second: what a healthy answer never takes.
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -58,6 +58,12 @@ pub fn pair(lab: &Lab) -> (Host, Host) {
              addr add 2001:db8::{number}/64 dev eth0 nodad\n"
         ));
     }
+    // A busy kernel opens the queue of a device a while after it was set up, and
+    // drops what comes before.
+    wait_until("both ends carry packets", 10 * SECOND, || {
+        let is_up = |host: &Host| host.ip_output(&["link", "show", "eth0"]).contains("state UP");
+        is_up(&node) && is_up(&peer)
+    });
     (node, peer)
 }
 
