@@ -118,7 +118,8 @@ fn flows(tables: &TablesReport, table: &mut Table) {
     table.row(["Flows".into(), format!("{} opened here", of(own)).into()]);
     let words = format!("{} of TCP admitted, {} of others", of(admitted_tcp), of(admitted));
     table.row(["".into(), words.into()]);
-    let evicted = [own, admitted, admitted_tcp].iter().map(|one| one.evicted).sum::<u64>();
+    let evicted = [own, admitted, admitted_tcp].map(|one| one.evicted);
+    let evicted = evicted.into_iter().fold(0, u64::saturating_add);
     if evicted > 0 {
         let words = format!("{} evicted to make room", count(evicted));
         table.row(["".into(), Cell::painted(words, Paint::Notice)]);
@@ -316,6 +317,10 @@ mod tests {
                         2 ended as their policy wants"#]]
         .assert_eq(&flows.join("\n"));
         fits(&text);
+        // Whatever comes out of the socket.
+        full.tables.own.evicted = u64::MAX;
+        full.tables.admitted_tcp.evicted = 1;
+        assert!(render(&full, NOW_UNIX_S, &Page::PLAIN).contains("evicted to make room"));
     }
 
     #[test]
