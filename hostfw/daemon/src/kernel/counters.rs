@@ -73,8 +73,8 @@ impl Kernel {
     }
 
     /// Sets the counters of a slot to zero before its image is used.
-    pub(super) fn forget_hits(&mut self, slot: u32) -> Result<(), KernelError> {
-        self.hits(slot, true)?.clear();
+    pub(super) fn forget_hits(&mut self, slot: u32, rules: u32) -> Result<(), KernelError> {
+        self.hits(slot, true)?.clear(rules.min(self.capacity.rules));
         Ok(())
     }
 
@@ -128,12 +128,12 @@ impl Counters {
         total
     }
 
-    fn clear(&self) {
-        for index in 0..self.cpus * self.each * COUNT_PAIRS {
-            // What is zero already stays untouched memory.
-            let cell = self.shared.cell(index);
-            if cell.load(Ordering::Relaxed) != 0 {
-                cell.store(0, Ordering::Relaxed);
+    /// Sets the first ones of every CPU to zero.
+    fn clear(&self, n_counters: u32) {
+        for cpu in 0..self.cpus {
+            let first = cpu * self.each * COUNT_PAIRS;
+            for index in first..first + n_counters as usize * COUNT_PAIRS {
+                self.shared.cell(index).store(0, Ordering::Relaxed);
             }
         }
     }

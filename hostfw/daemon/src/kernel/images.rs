@@ -94,7 +94,7 @@ impl Kernel {
         self.slots.remove(&index);
         let maps = maps_dir(&self.config.bpf_dir);
         place(&mut self.rehearsing, &maps, self.capacity, index, words)?;
-        self.forget_hits(index)?;
+        self.forget_hits(index, slot.rules)?;
         rehearse(&mut self.rehearsing, index, words, addresses)?;
         self.slots.insert(index, slot);
         Ok(index)
