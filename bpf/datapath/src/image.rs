@@ -467,7 +467,7 @@ pub fn find_dense<I: Image>(image: &I, question: Question) -> Option<u32> {
     if subject_word(image, subject, SUBJECT_ROWS_LEVELS) != DENSE {
         return None;
     }
-    // 6 and 17: no branch, behind which the verifier would read the rest twice.
+    // 6 and 17 differ in this bit.
     let word = image.header(AT_TCP + u32::from(question.protocol >> 4 & 1));
     let class = class_behind(image, word, question.port);
     Some(cell(image, subject, question.peer_class, class))

@@ -50,9 +50,10 @@ pub(crate) static MADE: PerCpuArray<u64, { 2 * Table::ALL.len() }> = PerCpuArray
 #[btf_map(name = "OPENED")]
 pub(crate) static OPENED: Array<[u8; 8], { 2 * 65_536 / 8 }, MMAPABLE> = Array::new();
 
-/// Packets by CPU, direction and reason ([`hostfw_datapath::report::reason_at`]). Each CPU writes its own
-/// part: an array that the kernel divides by CPUs is one more look for a packet,
-/// and cannot be read without a call. The daemon sets the length.
+/// Packets by CPU, direction and reason ([`hostfw_datapath::report::reason_at`]).
+/// Each CPU writes its own part: an array that the kernel divides by CPUs is one
+/// more look for a packet, and cannot be read without a call. The daemon sets the
+/// length.
 #[btf_map(name = "REASONS")]
 pub(crate) static REASONS: Array<Count, { 2 * REASON_SLOTS as usize }, MMAPABLE> = Array::new();
 

@@ -323,7 +323,7 @@ fn a_verdict_stands_where_its_classes_cross_and_nowhere_beside() {
 #[test]
 fn dense_rows_have_a_cell_for_each_pair_of_classes() {
     let (n_peers, n_ports) = (5u32, 7u32);
-    for (at, direction) in [(AT_HOST, Direction::Ingress), (AT_HOST + 4, Direction::Egress)] {
+    for direction in [Direction::Ingress, Direction::Egress] {
         let mut words = empty();
         let page: Vec<u32> = (0..256).map(|port| port.min(n_ports - 1)).collect();
         let page = place(&mut words, &page);
@@ -334,7 +334,8 @@ fn dense_rows_have_a_cell_for_each_pair_of_classes() {
         words[AT_PROTOCOLS as usize] = place(&mut words, &table);
         let cells: Vec<u32> = (0..n_peers * n_ports).map(|cell| 100 + cell).collect();
         let subject = [IN_FORCE, place(&mut words, &cells), DENSE, n_ports];
-        words[at as usize..at as usize + 4].copy_from_slice(&subject);
+        let at = crate::image::subject(&words.as_slice(), HOST, direction) as usize;
+        words[at..at + subject.len()].copy_from_slice(&subject);
         let image = words.as_slice();
         for peer_class in 0..n_peers {
             for port in 0..n_ports as u16 {
