@@ -106,7 +106,8 @@ impl FlowEntry {
     /// True for an entry that was seen within the idle limit of its protocol.
     #[inline(always)]
     pub fn is_live(&self, protocol: u8, now_s: u32) -> bool {
-        self.last_s != 0 && now_s.wrapping_sub(self.last_s) < idle_limit_s(protocol)
+        // Another processor may have written it in a second that has not begun here.
+        self.last_s != 0 && now_s.saturating_sub(self.last_s) < idle_limit_s(protocol)
     }
 }
 

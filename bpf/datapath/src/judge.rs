@@ -204,11 +204,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     /// that port: what keeps a flood away from the tables.
     #[inline(always)]
     fn may_be_reply(&self, key: &FlowKey, upper: &Upper) -> bool {
-        match upper.protocol {
-            protocol::TCP if upper.opens_tcp() => false,
-            protocol::TCP | protocol::UDP => self.tables.has_opened(key),
-            _ => true,
-        }
+        !upper.opens_tcp() && self.tables.has_opened(key)
     }
 
     /// Keeps the flow of a packet that is let in, so that its answers leave.

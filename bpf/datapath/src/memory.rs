@@ -130,7 +130,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         if stale && entry.flags & (FORWARDED | KEPT) == 0 && !self.may_send(key) {
             return false;
         }
-        if stale || now_s.wrapping_sub(entry.last_s) >= REFRESH_S {
+        if stale || now_s.saturating_sub(entry.last_s) >= REFRESH_S {
             self.write(Table::Own, key, entry, now_s);
         }
         true
@@ -164,7 +164,8 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     /// egress is in force, and so that they do not make it a flow of ours.
     #[inline(always)]
     fn note_admitted(&self, key: &FlowKey) {
-        if !self.is_live(Table::Own, key) {
+        // Most come to a port from which this host opens nothing.
+        if !(self.tables.has_opened(key) && self.is_live(Table::Own, key)) {
             self.note(Table::admitted(key.protocol), key, 0);
         }
     }
@@ -239,7 +240,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         let entry = self.tables.recall(table, key);
         let live = entry.is_live(key.protocol, now_s);
         let stale = entry.generation != self.generation();
-        if live && !stale && now_s.wrapping_sub(entry.last_s) < REFRESH_S {
+        if live && !stale && now_s.saturating_sub(entry.last_s) < REFRESH_S {
             return;
         }
         let first_s = if live { entry.first_s } else { now_s };

@@ -137,6 +137,9 @@ impl Tables for Model {
     }
 
     fn has_opened(&self, key: &FlowKey) -> bool {
+        if !matches!(key.protocol, protocol::TCP | protocol::UDP) {
+            return true;
+        }
         let answer = self.opened.borrow().contains(&(key.protocol, key.local_port));
         self.wrote(Question::HasOpened(*key, answer));
         answer

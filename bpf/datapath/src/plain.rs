@@ -227,7 +227,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             Found::Nothing
         } else if entry.generation != self.image.header(image::AT_GENERATION) {
             Found::Before
-        } else if now_s.wrapping_sub(entry.last_s) < REFRESH_S {
+        } else if now_s.saturating_sub(entry.last_s) < REFRESH_S {
             Found::Fresh
         } else {
             Found::Stale

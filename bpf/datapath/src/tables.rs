@@ -16,7 +16,7 @@ pub trait Tables {
     fn now_s(&self) -> u32;
 
     /// False only when this host has certainly opened nothing from the local
-    /// port of a TCP or UDP flow.
+    /// port of a TCP or UDP flow. Nothing is certain of other protocols.
     fn has_opened(&self, key: &FlowKey) -> bool;
 
     /// The entry of a flow, or [`FlowEntry::NONE`].

@@ -1,6 +1,6 @@
 //! What benchmarks measure beside packets: one look-up of an image after the
-//! other, and the same without the look-up, to be subtracted. Loaded by
-//! benchmarks alone, and never attached.
+//! other, as the short way has them, and the same without the look-up, to be
+//! subtracted. Loaded by benchmarks alone, and never attached.
 //!
 //! Each question depends on the last answer, so that no two look-ups overlap
 //! and what is not in a cache is waited for. State and parameters stand in the
@@ -17,7 +17,7 @@ use hostfw_datapath::{
     image::{self, Question},
 };
 
-use crate::generation::Generation;
+use crate::generation::Flat;
 
 /// Look-ups in one run.
 const TURNS: u32 = 16;
@@ -28,11 +28,11 @@ const TCP: u8 = 6;
 /// Asks [`TURNS`] questions; `ask` takes the number of a question and the class
 /// of the first peer, and gives 0 where the answer is right.
 #[inline(always)]
-fn turns(context: &TcContext, ask: impl Fn(&Generation, u32, u32) -> u32) -> i32 {
+fn turns(context: &TcContext, ask: impl Fn(&Flat, u32, u32) -> u32) -> i32 {
     let raw = context.skb.skb;
     // SAFETY: the kernel hands every program run one valid context.
     let (slot, [low, high, mut wrong, count, first_class]) = unsafe { ((*raw).mark, (*raw).cb) };
-    let Some(image) = Generation::of(slot) else { return 0 };
+    let Some(image) = Flat::of(slot) else { return 0 };
     let mut state = u64::from(high) << 32 | u64::from(low);
     for _ in 0..TURNS {
         let answer = ask(&image, drawn::number(state, count), first_class);

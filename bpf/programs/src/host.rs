@@ -2,7 +2,7 @@
 //! ports, sockets and routes of the kernel.
 
 use aya_ebpf::{
-    bindings::{__sk_buff, bpf_fib_lookup as FibQuestion, bpf_sock as Socket},
+    bindings::{__sk_buff, BPF_NOEXIST, bpf_fib_lookup as FibQuestion, bpf_sock as Socket},
     helpers::{bpf_fib_lookup, bpf_jiffies64, bpf_sk_release, bpf_skc_lookup_tcp},
 };
 use hostfw_datapath::{
@@ -140,6 +140,18 @@ fn entry_of(table: Table, key: &FlowKey) -> Option<*mut FlowEntry> {
     }
 }
 
+/// Writes an entry over the one that is there; false where none is. In place: the
+/// kernel would exchange the whole entry, and take the lock of the table for it.
+#[inline(always)]
+fn rewrite(table: Table, key: &FlowKey, entry: &FlowEntry) -> bool {
+    let Some(known) = entry_of(table, key) else { return false };
+    // SAFETY: a pointer into the map, valid for this program run. Two
+    // processors that write at once write what differs in a second at
+    // most, and both have judged by the same generation or its successor.
+    unsafe { *known = *entry };
+    true
+}
+
 /// A rehearsal asks the image alone: the host has no past, and gets none.
 #[inline(always)]
 fn is_rehearsal() -> bool {
@@ -185,23 +197,18 @@ impl Tables for Host {
         if is_rehearsal() {
             return;
         }
-        // Written in place: the kernel would exchange the whole entry, and take
-        // the lock of the table for it.
-        if let Some(known) = entry_of(table, key) {
-            // SAFETY: a pointer into the map, valid for this program run. Two
-            // processors that write at once write what differs in a second at
-            // most, and both have judged by the same generation or its successor.
-            unsafe { *known = entry };
+        // Of a flow that begins now nothing is looked for: the kernel says if
+        // there is something after all.
+        let is_new = entry.first_s == entry.last_s;
+        if !is_new && rewrite(table, key, &entry) {
             return;
         }
         // Before the table grows, so that the count is never behind.
-        if let Some(made) = MADE.get_ptr_mut(table as u32) {
-            // SAFETY: this CPU's own slot of the map.
-            unsafe { *made += 1 };
-        }
+        let made = MADE.get_ptr_mut(table as u32);
+        maps::add(made, 1);
         // A full table evicts its oldest entry; an insertion that fails loses
         // the memory of a flow, never the packet.
-        let _stored = match table {
+        let stored = match table {
             Table::Own => {
                 if let Some(byte) = port_byte(key)
                     && let Some(bytes) = OPENED.get_ptr_mut(byte >> 3)
@@ -215,11 +222,15 @@ impl Tables for Host {
                         }
                     }
                 }
-                OWN.insert(key, entry, 0)
+                OWN.insert(key, entry, BPF_NOEXIST.into())
             }
-            Table::Admitted => ADMITTED.insert(key, entry, 0),
-            Table::AdmittedTcp => ADMITTED_TCP.insert(key, entry, 0),
+            Table::Admitted => ADMITTED.insert(key, entry, BPF_NOEXIST.into()),
+            Table::AdmittedTcp => ADMITTED_TCP.insert(key, entry, BPF_NOEXIST.into()),
         };
+        if stored.is_err() {
+            maps::add(made, u64::MAX);
+            rewrite(table, key, &entry);
+        }
     }
 
     #[inline(always)]

@@ -70,6 +70,15 @@ pub(crate) static EVENTS: RingBuf<Record, 1_048_576> = RingBuf::new();
 #[btf_map(name = "GATES")]
 pub(crate) static GATES: PerCpuArray<u64, { GATE_BUCKETS as usize + 4 }> = PerCpuArray::new();
 
+/// Adds to a number that each CPU has for itself.
+#[inline(always)]
+pub(crate) fn add(number: Option<*mut u64>, n: u64) {
+    if let Some(number) = number {
+        // SAFETY: this CPU's own slot of the map.
+        unsafe { *number = (*number).wrapping_add(n) };
+    }
+}
+
 /// Kernel ticks a second.
 #[unsafe(no_mangle)]
 static TICKS_PER_S: u32 = 250;

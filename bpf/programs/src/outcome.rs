@@ -166,10 +166,7 @@ fn is_news(report: Report, tag: u64, now_s: u32) -> bool {
 
 #[inline(always)]
 fn lost() {
-    if let Some(lost) = GATES.get_ptr_mut(LOST) {
-        // SAFETY: this CPU's own slot of the map.
-        unsafe { *lost += 1 };
-    }
+    maps::add(GATES.get_ptr_mut(LOST), 1);
 }
 
 /// Writes the event of a packet whose verdict stands in its control block.

@@ -261,6 +261,7 @@ fn each_protocol_has_its_own_idle_limit() {
     for (protocol, limit_s) in [(6, 8_000), (17, 180), (1, 60), (58, 60), (132, 600), (47, 600)] {
         let entry = FlowEntry { last_s: 1_000, ..FlowEntry::NONE };
         assert!(entry.is_live(protocol, 1_000) && entry.is_live(protocol, 999 + limit_s));
+        assert!(entry.is_live(protocol, 999), "written where the second has begun already");
         assert!(!entry.is_live(protocol, 1_000 + limit_s), "protocol {protocol}");
         assert!(!FlowEntry::NONE.is_live(protocol, 0) && !FlowEntry::NONE.is_live(protocol, 9));
     }
