@@ -61,7 +61,7 @@ fn read_file(path: &Path) -> anyhow::Result<Source> {
     File::open(path)
         .and_then(|file| file.take(limit).read_to_end(&mut bytes))
         .with_context(|| format!("read {}", path.display()))?;
-    Ok(Source { path: path.display().to_string(), bytes })
+    Ok(Source::new(path.display().to_string(), bytes))
 }
 
 fn reason_to_ignore(name: &str, file: &Path) -> anyhow::Result<Option<&'static str>> {

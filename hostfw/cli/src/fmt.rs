@@ -46,7 +46,7 @@ pub(crate) fn fmt(wanted: &FmtWanted, form: Form, page: &Page) -> anyhow::Result
     let mut complaints = Vec::new();
     for source in &sources {
         match formatted(source) {
-            Ok(new) if new.as_bytes() == source.bytes => {}
+            Ok(new) if new.as_bytes() == source.bytes.as_slice() => {}
             Ok(new) => {
                 if !wanted.check {
                     replace(Path::new(&source.path), &new)?;
@@ -68,11 +68,12 @@ pub(crate) fn fmt(wanted: &FmtWanted, form: Form, page: &Page) -> anyhow::Result
 /// The new text goes out as it is; a complaint must not be mistaken for it.
 fn standard_input(check: bool) -> anyhow::Result<Outcome> {
     let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    let mut source = Source { path: "<stdin>".to_owned(), bytes: Vec::new() };
-    io::stdin().take(limit).read_to_end(&mut source.bytes).context("read the standard input")?;
+    let mut bytes = Vec::new();
+    io::stdin().take(limit).read_to_end(&mut bytes).context("read the standard input")?;
+    let source = Source::new("<stdin>", bytes);
     match formatted(&source) {
         Ok(text) if check => {
-            let yes = text.as_bytes() == source.bytes;
+            let yes = text.as_bytes() == source.bytes.as_slice();
             let text = if yes { String::new() } else { format!("{}\n", source.path) };
             Ok(Outcome { text, yes })
         }

@@ -340,8 +340,8 @@ fn traced(compiled: &Compiled, id: u32) -> Option<TracedRule> {
 pub(crate) fn listed(rule: &Rule) -> TracedRule {
     TracedRule {
         id: rule.id,
-        policy: rule.policy.clone(),
-        path: rule.path.clone(),
+        policy: rule.policy.to_string(),
+        path: rule.path.to_string(),
         line: rule.line,
         kind: match rule.kind {
             hostfw_policy::RuleKind::Allow => RuleKind::Allow,
@@ -351,7 +351,7 @@ pub(crate) fn listed(rule: &Rule) -> TracedRule {
                 RuleKind::BuiltIn
             }
         },
-        summary: rule.summary.clone(),
+        summary: rule.summary.to_string(),
     }
 }
 

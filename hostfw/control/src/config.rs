@@ -406,6 +406,6 @@ mod tests {
     }
 
     fn read(text: &str) -> Result<Config, Vec<Complaint>> {
-        read_config(&Source { path: "hostfw.yaml".into(), bytes: text.into() })
+        read_config(&Source::new("hostfw.yaml", text))
     }
 }

@@ -361,6 +361,9 @@ impl Control {
             });
         self.waiting = later;
         let now: Vec<(Token, Request)> = now;
+        if now.iter().any(|(_, request)| matches!(request, Request::Status | Request::Reload)) {
+            self.generations.warn();
+        }
         for (token, request) in now {
             let reply = Box::new(self.reply(request));
             self.effects.push_back(Effect::Reply { token, reply });

@@ -11,7 +11,7 @@ use std::{
 
 use hostfw_datapath::{
     control_word::{ControlWord, InForce},
-    image::{AT_CHECKSUM, AT_GENERATION},
+    image::{AT_CHECKSUM, AT_GENERATION, HEADER_WORDS},
 };
 use hostfw_policy::Complaint;
 
@@ -181,7 +181,6 @@ impl Generations {
         effects: &mut VecDeque<Effect>,
     ) {
         self.stage();
-        self.warn();
         if let Some(Staged { generation, load, .. }) = &mut self.staged
             && load.ask(now_ms)
         {
@@ -239,9 +238,9 @@ impl Generations {
         self.staged = Some(Staged { generation, load: Progress::Open, slot: 0 });
     }
 
-    /// Finds the warnings about a set once its image is in force: nobody waits
-    /// for them.
-    fn warn(&mut self) {
+    /// Finds the warnings about a set whose image is in force, for somebody who
+    /// asks: they decide nothing, and take as long as compiling.
+    pub(crate) fn warn(&mut self) {
         if self.unwarned
             && self.staged.is_none()
             && self.switching.is_none()
@@ -436,11 +435,19 @@ fn renamed(generation: &Generation, other: &Generation) -> Option<Arc<Generation
 }
 
 /// True when two images differ in their number at most.
-fn is_same_image(one: &[u32], other: &[u32]) -> bool {
-    let is_count =
-        |at: usize| [AT_GENERATION, AT_CHECKSUM].iter().any(|skip| to_index(*skip) == at);
-    one.len() == other.len()
-        && one.iter().zip(other).enumerate().all(|(at, (one, other))| one == other || is_count(at))
+fn is_same_image(one: &Arc<Vec<u32>>, other: &Arc<Vec<u32>>) -> bool {
+    if Arc::ptr_eq(one, other) {
+        return true;
+    }
+    let header = to_index(HEADER_WORDS);
+    let (Some((one, one_rest)), Some((other, other_rest))) =
+        (one.split_at_checked(header), other.split_at_checked(header))
+    else {
+        return one == other;
+    };
+    let is_count = |at: u32| [AT_GENERATION, AT_CHECKSUM].contains(&at);
+    let is_same = |((at, one), other)| is_count(at) || one == other;
+    (0..).zip(one).zip(other).all(is_same) && one_rest == other_rest
 }
 
 fn word(words: &[u32], at: u32) -> Option<u32> {

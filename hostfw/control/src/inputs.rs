@@ -1,5 +1,5 @@
 //! What a generation is compiled from, and how it becomes one: compiled, or
-//! made from the last one where only pods have changed, and held against the
+//! made from the last one where only pods and nodes have changed, and held against the
 //! guardrails and the cases that lie beside the policies.
 
 use std::{net::IpAddr, sync::Arc};
@@ -9,9 +9,9 @@ use hostfw_policy::{
     CompileError, Compiled, Complaint, Direction, Options, Policy, PolicyStatus, Rule, Severity,
     Standing, ThisNode, World,
     atlas::Atlas,
-    cases,
+    cases, changes,
     guardrails::{self, read_guardrails},
-    lint, pod_changes,
+    lint,
 };
 
 use crate::directory::Texts;
@@ -66,8 +66,7 @@ impl Inputs {
         let is_alike = Arc::ptr_eq(policies, &before.policies)
             && *node == before.node
             && *options == before.options;
-        let changes =
-            is_alike.then(|| pod_changes(&before.world.parsed, &world.parsed)).flatten()?;
+        let changes = is_alike.then(|| changes(&before.world.parsed, &world.parsed)).flatten()?;
         standing.follow(&changes, &world.parsed, node, options, number)
     }
 
@@ -100,7 +99,7 @@ impl Inputs {
 
     /// Compiles the policies, and holds them against the guardrails and the
     /// cases beside them. `last` is the last compilation, which this one goes
-    /// on from where only pods have changed since.
+    /// on from where only pods and nodes have changed since.
     pub(crate) fn compile(
         &self,
         last: &mut Last,

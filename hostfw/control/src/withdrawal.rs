@@ -11,7 +11,7 @@ use hostfw_datapath::{
     image::{self, CLASS, HOST, Image, Question},
     verdict::Answer,
 };
-use hostfw_policy::{ExistingConnections, PolicyStatus};
+use hostfw_policy::{ExistingConnections, PolicyStatus, Rule};
 
 use crate::inputs::Generation;
 
@@ -102,10 +102,7 @@ impl Withdrawal {
     fn of_all(&self, connection: &LiveConnection) -> ExistingConnections {
         let rules = self.after.rules.iter();
         let rules = rules.filter(|rule| rule.direction == connection.direction);
-        let policies = rules.filter_map(|rule| {
-            let mut policies = self.after.policies.iter();
-            policies.find(|one| one.name == rule.policy && one.path == rule.path)
-        });
+        let policies = rules.filter_map(|rule| policy_of(&self.after, rule));
         policies.map(|policy| policy.existing).max().unwrap_or_default()
     }
 }
@@ -130,11 +127,13 @@ fn ask<'g>(generation: &'g Generation, connection: &LiveConnection) -> Said<'g> 
     let question = Question { subject: HOST, direction, peer_class, protocol, port };
     let (answer, rule) = image::verdict(&words, words.find(question));
     let rule = usize::try_from(rule).ok().and_then(|rule| generation.rules.get(rule));
-    let policy = rule.and_then(|rule| {
-        let mut policies = generation.policies.iter();
-        policies.find(|one| one.name == rule.policy && one.path == rule.path)
-    });
-    Said { answer, policy }
+    Said { answer, policy: rule.and_then(|rule| policy_of(generation, rule)) }
+}
+
+/// The policy that a rule belongs to; none for those that are built in.
+fn policy_of<'g>(generation: &'g Generation, rule: &Rule) -> Option<&'g PolicyStatus> {
+    let mut policies = generation.policies.iter();
+    policies.find(|one| *one.name == *rule.policy && *one.path == *rule.path)
 }
 
 /// A policy of an older generation in a newer one; it may have changed its file.

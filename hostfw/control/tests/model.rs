@@ -235,7 +235,7 @@ fn is_compiled_from(images: &mut Images, stand: &Stand, number: u32, state: (usi
             addresses: vec![format!("192.0.2.{address}").parse().expect("literal")],
             tunnels: Vec::new(),
         };
-        let source = Source { path: String::new(), bytes: Vec::new() };
+        let source = Source::new("", "");
         let options = read_config(&source).expect("empty").options;
         compile(&policies, &world, &node, &options, number).expect("clean").words.to_vec()
     });

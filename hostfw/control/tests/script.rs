@@ -93,13 +93,11 @@ fn a_refused_set_keeps_the_last_good_one_and_is_reported_after_a_second_look() {
 #[test]
 fn a_set_whose_cases_fail_is_not_loaded_and_the_case_is_named() {
     let cases = |expected: &str| {
-        Source {
-        path: "policies.d/ssh.test.yaml".into(),
-        bytes: format!(
-            "tests:\n- {{name: SSH is open, from: 198.51.100.7, to: host, port: tcp/22, expect: {expected}}}\n"
-        )
-        .into_bytes(),
-    }
+        let text = format!(
+            "tests:\n- {{name: SSH is open, from: 198.51.100.7, to: host, port: tcp/22, \
+             expect: {expected}}}\n"
+        );
+        Source::new("policies.d/ssh.test.yaml", text)
     };
     let mut stand = Stand::started(&[SSH]);
     stand.script();
@@ -122,10 +120,8 @@ fn a_set_whose_cases_fail_is_not_loaded_and_the_case_is_named() {
 
 #[test]
 fn a_set_that_a_guardrail_does_not_let_pass_is_not_loaded() {
-    let guardrails = |text: &str| Source {
-        path: "policies.d/site.guardrails.yaml".into(),
-        bytes: format!("guardrails:\n{text}").into_bytes(),
-    };
+    let guardrails =
+        |text: &str| Source::new("policies.d/site.guardrails.yaml", format!("guardrails:\n{text}"));
     let mut stand = Stand::started(&[SSH]);
     stand.script();
     let mut guarded = snapshot(&[SSH, WEB]);

@@ -96,7 +96,7 @@ fn status(report: &StatusReport, shell: &Shell) -> said::StatusReport {
     let policies = known.map_or_else(Vec::new, |generation| {
         let mut n_rules: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         for rule in generation.rules.iter() {
-            *n_rules.entry((rule.policy.as_str(), rule.path.as_str())).or_default() += 1;
+            *n_rules.entry((&*rule.policy, &*rule.path)).or_default() += 1;
         }
         let of = |name, path| n_rules.get(&(name, path)).copied().unwrap_or(0);
         let policies = generation.policies.iter().map(|policy| said::PolicyReport {
@@ -229,8 +229,8 @@ fn rules(
         said::RuleReport {
             id: rule.id,
             hash: format!("{:016x}", rule.hash),
-            policy: rule.policy.clone(),
-            path: rule.path.clone(),
+            policy: rule.policy.to_string(),
+            path: rule.path.to_string(),
             line: rule.line,
             direction: direction(rule.direction),
             kind: match rule.kind {
@@ -239,7 +239,7 @@ fn rules(
                 RuleKind::Pass => said::RuleKind::Pass,
                 RuleKind::BuiltIn | RuleKind::LocalHost => said::RuleKind::BuiltIn,
             },
-            summary: rule.summary.clone(),
+            summary: rule.summary.to_string(),
             packets,
             bytes,
             last_hit_ago_s: idle_s,
@@ -323,8 +323,8 @@ fn audit_report(audit: AuditState, denied: &Denied) -> said::AuditReport {
         reason: key.reason.name().into(),
         rule: denial.origin.as_ref().map(|Origin { id, policy, path, line }| said::RuleOrigin {
             id: *id,
-            policy: policy.clone(),
-            path: path.clone(),
+            policy: policy.to_string(),
+            path: path.to_string(),
             line: *line,
         }),
         dropped: key.dropped,

@@ -46,8 +46,8 @@ pub(crate) struct Denial {
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) id: u32,
-    pub(crate) policy: String,
-    pub(crate) path: String,
+    pub(crate) policy: Arc<str>,
+    pub(crate) path: Arc<str>,
     pub(crate) line: u32,
 }
 
@@ -104,8 +104,8 @@ impl Denied {
         };
         let origin = rule.map(|rule| Origin {
             id: rule.id,
-            policy: rule.policy.clone(),
-            path: rule.path.clone(),
+            policy: Arc::clone(&rule.policy),
+            path: Arc::clone(&rule.path),
             line: rule.line,
         });
         if dropped {

@@ -83,6 +83,7 @@ impl Shell {
                 self.denied.learn(&generation);
                 let result = self.state.store_generation(&generation, since_ms).map_err(chain);
                 // The last thing that a new generation needs is done.
+                self.prepare();
                 memory::give_back();
                 Some(Event::GenerationStored(result))
             }
@@ -103,6 +104,14 @@ impl Shell {
                 log::note(&note);
                 None
             }
+        }
+    }
+
+    /// Makes room for the next image while nobody waits for it. A failure costs
+    /// the next load that time, or fails again there.
+    pub(crate) fn prepare(&mut self) {
+        if let Err(error) = self.kernel.prepare() {
+            tracing::warn!(why = chain(error), "the next generation is not prepared for");
         }
     }
 

@@ -48,7 +48,7 @@ use hostfw_daemon::{
 };
 use hostfw_policy::{Complaint, Source};
 
-use crate::{arguments::Arguments, denied::Denied, shell::Shell, state::State};
+use crate::{arguments::Arguments, denied::Denied, files::Directory, shell::Shell, state::State};
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -91,6 +91,8 @@ fn enforce(
     config: Config,
 ) -> anyhow::Result<()> {
     let state = State::new(&config.paths.state);
+    let policies = Directory::new(&config.paths.policies);
+    let world = Directory::new(&config.paths.cluster);
     let (kernel, _) = Kernel::open(kernel_config(&config))?;
     for feature in kernel.lacks() {
         tracing::info!(kernel = Kernel::release(), "{feature}");
@@ -120,6 +122,8 @@ fn enforce(
         tally: state.tally(),
         state,
         config_path: arguments.config.clone(),
+        policies,
+        world,
         started_ms: now_ms,
         asked: BTreeMap::new(),
         next_token: 0,

@@ -3,13 +3,13 @@
 //! anything else; the tasks that wait for files, links and requests only send.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     os::unix::net::UnixListener,
     time::Duration,
 };
 
 use anyhow::Context;
-use hostfw_control::{Control, Event, Origin, Paths, Request, Token};
+use hostfw_control::{Control, Event, Origin, Request, Token};
 use hostfw_daemon::{
     api::{self, Access, Answer, Asked, Groups, Question, Refusal, Right},
     kernel::{Events, Kernel},
@@ -24,7 +24,8 @@ use crate::{
     answer, clock,
     denied::{Denied, Summary},
     effects::chain,
-    files, links, service,
+    files::{self, Directory},
+    links, service,
     state::State,
     tally::Tally,
     watch,
@@ -37,6 +38,14 @@ pub(crate) enum Input {
     Event(Event),
     /// Files may have changed.
     Files,
+    /// Files were moved into the directory of the world.
+    Moved {
+        /// Their names.
+        names: BTreeSet<String>,
+        /// Whether they are all that has changed there; if not, they are not
+        /// read yet.
+        taken: oneshot::Sender<bool>,
+    },
 }
 
 /// Everything that the loop works with.
@@ -49,6 +58,8 @@ pub(crate) struct Shell {
     pub(crate) state: State,
     pub(crate) tally: Tally,
     pub(crate) config_path: String,
+    pub(crate) policies: Directory,
+    pub(crate) world: Directory,
     pub(crate) started_ms: u64,
     pub(crate) asked: BTreeMap<Token, (Question, oneshot::Sender<Answer>)>,
     pub(crate) next_token: u64,
@@ -65,10 +76,10 @@ impl Shell {
     /// The API socket or the signals are not available.
     pub(crate) async fn run(mut self, listener: UnixListener) -> anyhow::Result<()> {
         let paths = self.control.config().paths.clone();
+        let config = self.config_path.clone();
         let listener = listener.try_into().context("take over the API socket")?;
         let (inputs, mut received) = mpsc::channel(QUEUE);
-        let watched = vec![paths.policies.clone(), paths.cluster.clone(), self.config_path.clone()];
-        tokio::spawn(watch::follow(watched, inputs.clone()));
+        tokio::spawn(watch::follow(paths, config, inputs.clone()));
         tokio::spawn(links::follow(inputs));
         // A queue of their own: who asks often delays nobody but others who ask.
         let (questions, mut asked) = mpsc::channel(QUEUE);
@@ -125,6 +136,15 @@ impl Shell {
                     self.happened(event);
                 }
             }
+            Input::Moved { names, taken } => {
+                let snapshot = self.world.read_moved(&names);
+                if taken.send(snapshot.is_some()).is_err() {
+                    tracing::debug!("the watch has ended");
+                }
+                if let Some(snapshot) = snapshot {
+                    self.happened(Event::World(Ok(snapshot)));
+                }
+            }
         }
     }
 
@@ -140,12 +160,11 @@ impl Shell {
     }
 
     /// Reads what an origin has now.
-    pub(crate) fn read(&self, origin: Origin) -> Event {
-        let Paths { policies, cluster, .. } = &self.control.config().paths;
+    pub(crate) fn read(&mut self, origin: Origin) -> Event {
         match origin {
             Origin::Config => Event::Config(files::read_file(&self.config_path)),
-            Origin::Policies => Event::Policies(files::read_directory(policies)),
-            Origin::World => Event::World(files::read_directory(cluster)),
+            Origin::Policies => Event::Policies(self.policies.read()),
+            Origin::World => Event::World(self.world.read()),
         }
     }
 
@@ -195,10 +214,11 @@ impl Shell {
     }
 
     fn prove(&mut self) {
-        if !std::mem::replace(&mut self.is_complete, true)
-            && let Err(error) = self.kernel.complete()
-        {
-            tracing::warn!(why = chain(error), "not every kind of device can be filtered");
+        if !std::mem::replace(&mut self.is_complete, true) {
+            if let Err(error) = self.kernel.complete() {
+                tracing::warn!(why = chain(error), "not every kind of device can be filtered");
+            }
+            self.prepare();
         }
         let attached = self.kernel.attached().into_iter();
         let whole = attached.filter(|one| one.ingress.program.and(one.egress.program).is_some());

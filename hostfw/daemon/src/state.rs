@@ -240,8 +240,8 @@ impl From<&Rule> for StoredRule {
     fn from(rule: &Rule) -> Self {
         Self {
             id: rule.id,
-            policy: rule.policy.clone(),
-            path: rule.path.clone(),
+            policy: rule.policy.as_ref().into(),
+            path: rule.path.as_ref().into(),
             line: rule.line,
             column: rule.column,
             egress: rule.direction == Direction::Egress,
@@ -252,7 +252,7 @@ impl From<&Rule> for StoredRule {
                 RuleKind::BuiltIn => StoredKind::BuiltIn,
                 RuleKind::LocalHost => StoredKind::LocalHost,
             },
-            summary: rule.summary.clone(),
+            summary: rule.summary.as_ref().into(),
             hash: rule.hash,
         }
     }
@@ -262,8 +262,8 @@ impl From<StoredRule> for Rule {
     fn from(rule: StoredRule) -> Self {
         Self {
             id: rule.id,
-            policy: rule.policy,
-            path: rule.path,
+            policy: rule.policy.into(),
+            path: rule.path.into(),
             line: rule.line,
             column: rule.column,
             direction: if rule.egress { Direction::Egress } else { Direction::Ingress },
@@ -274,7 +274,7 @@ impl From<StoredRule> for Rule {
                 StoredKind::BuiltIn => RuleKind::BuiltIn,
                 StoredKind::LocalHost => RuleKind::LocalHost,
             },
-            summary: rule.summary,
+            summary: rule.summary.into(),
             hash: rule.hash,
         }
     }

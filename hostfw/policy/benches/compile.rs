@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use cluster::{PODS_EACH, Size, options, pod, sources, this_node, world};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use hostfw_policy::{Dialect, PodChange, Standing, compile, read_policies};
+use hostfw_policy::{Changes, Dialect, PodChange, Standing, compile, read_policies};
 
 const SIZES: [Size; 4] = [
     Size { rules: 100, pods: 500, nodes: 50, namespaces: 5 },
@@ -77,7 +77,8 @@ fn pods(criterion: &mut Criterion) {
                         (change(Some(&pod), None), &world)
                     };
                     let before = standing.take().expect("there is one");
-                    let next = before.follow(&[change], world, &node, &options, generation);
+                    let changes = Changes { pods: vec![change], ..Changes::default() };
+                    let next = before.follow(&changes, world, &node, &options, generation);
                     // The growing image is compiled anew now and then; that is
                     // part of the price.
                     standing = Some(next.unwrap_or_else(|| {

@@ -13,8 +13,8 @@ use crate::{
     text::{FINGERPRINT_SEED, Position, fingerprint},
 };
 
-/// The built-in rules in force, each with its summary.
-pub(crate) fn rules(node: &ThisNode, options: &Options) -> Vec<(String, PolicyRule)> {
+/// The built-in rules in force.
+pub(crate) fn rules(node: &ThisNode, options: &Options) -> Vec<PolicyRule> {
     let mut rules = Vec::new();
     if options.allow_own_tunnels {
         for tunnel in &node.tunnels {
@@ -26,7 +26,7 @@ pub(crate) fn rules(node: &ThisNode, options: &Options) -> Vec<(String, PolicyRu
             );
             for direction in [Direction::Ingress, Direction::Egress] {
                 let nodes = Peers::Entities(vec![Entity::RemoteNode]);
-                rules.push((summary.clone(), rule(&summary, direction, nodes, tunnel.port)));
+                rules.push(rule(&summary, direction, nodes, tunnel.port));
             }
         }
     }
@@ -36,28 +36,26 @@ pub(crate) fn rules(node: &ThisNode, options: &Options) -> Vec<(String, PolicyRu
             from: PrefixSource::Cidr(LINK_LOCAL),
             except: Vec::new(),
         };
-        let v4 = "own DHCP client (UDP 67)".to_owned();
-        let offers = "answers to the own DHCP client (UDP 68)".to_owned();
-        let v6 = "own DHCPv6 client (UDP 547)".to_owned();
-        let answers = "answers to the own DHCPv6 client (UDP 546) from fe80::/10".to_owned();
-        rules.push((v4.clone(), rule(&v4, Direction::Egress, Peers::Every, 67)));
+        let v4 = "own DHCP client (UDP 67)";
+        let offers = "answers to the own DHCP client (UDP 68)";
+        let v6 = "own DHCPv6 client (UDP 547)";
+        let answers = "answers to the own DHCPv6 client (UDP 546) from fe80::/10";
+        rules.push(rule(v4, Direction::Egress, Peers::Every, 67));
         // A server answers to an address that the host does not have yet, so the
         // answer matches no flow (RFC 2131 section 4.1).
-        rules.push((offers.clone(), rule(&offers, Direction::Ingress, Peers::Every, 68)));
-        rules.push((v6.clone(), rule(&v6, Direction::Egress, Peers::Every, 547)));
+        rules.push(rule(offers, Direction::Ingress, Peers::Every, 68));
+        rules.push(rule(v6, Direction::Egress, Peers::Every, 547));
         let peers = Peers::Prefixes(vec![link_local]);
-        rules.push((answers.clone(), rule(&answers, Direction::Ingress, peers, 546)));
+        rules.push(rule(answers, Direction::Ingress, peers, 546));
     }
     rules
 }
 
 /// The own node reaches its pods where nothing else decides (rule 23).
-pub(crate) fn local_host() -> (String, PolicyRule) {
-    let summary = "this node may reach its own pods".to_owned();
+pub(crate) fn local_host() -> PolicyRule {
+    let summary = "this node may reach its own pods";
     let peers = Peers::Entities(vec![Entity::Host]);
-    let rule =
-        PolicyRule { services: Services::Every, ..rule(&summary, Direction::Ingress, peers, 0) };
-    (summary, rule)
+    PolicyRule { services: Services::Every, ..rule(summary, Direction::Ingress, peers, 0) }
 }
 
 /// Servers answer a DHCPv6 client from their link-local address (RFC 8415
@@ -81,5 +79,6 @@ fn rule(summary: &str, direction: Direction, peers: Peers, port: u16) -> PolicyR
         }])]),
         authentication: None,
         fingerprint: fingerprint(FINGERPRINT_SEED, summary.as_bytes()),
+        summary: summary.into(),
     }
 }

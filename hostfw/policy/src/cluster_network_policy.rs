@@ -2,6 +2,8 @@
 //! all other policies (rule 25): tiers, priorities, and actions that may leave
 //! the decision to the next tier. It knows the fields of this kind only.
 
+use std::sync::Arc;
+
 use hostfw_datapath::Direction;
 
 use crate::{
@@ -184,7 +186,7 @@ fn read_rule(
         None => Services::Every,
         Some(protocols) => read_protocols(protocols, report),
     };
-    Some(PolicyRule {
+    let rule = PolicyRule {
         at,
         direction,
         action: action?,
@@ -193,7 +195,9 @@ fn read_rule(
         services,
         authentication: None,
         fingerprint: node.fingerprint(text::FINGERPRINT_SEED),
-    })
+        summary: Arc::default(),
+    };
+    Some(rule.summed_up())
 }
 
 fn read_action(node: &Node, report: &mut Report<'_>) -> Option<Action> {

@@ -147,6 +147,10 @@ impl Compilation {
                 .map(|address| Address::from(address.to_canonical()))
                 .collect(),
         };
+        // A prefix is matched by itself somewhere, so there is a set and a row.
+        let n_prefixes = compilation.index.prefixes.len();
+        compilation.sets.reserve(n_prefixes);
+        compilation.table.reserve(n_prefixes);
         for (profile, uses) in selected.profiles.iter().zip(uses) {
             compilation.write_profile(profile, uses)?;
         }

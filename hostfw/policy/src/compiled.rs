@@ -67,9 +67,9 @@ pub struct Rule {
     /// Its number in this generation.
     pub id: u32,
     /// The policy it belongs to; `built-in` for those of the node itself.
-    pub policy: String,
+    pub policy: Arc<str>,
     /// The file, empty for built-in rules.
-    pub path: String,
+    pub path: Arc<str>,
     /// The line of its first key, 0 for built-in rules.
     pub line: u32,
     /// The column of its first key, 0 for built-in rules.
@@ -79,7 +79,7 @@ pub struct Rule {
     /// What it does.
     pub kind: RuleKind,
     /// One line in the words of the policy.
-    pub summary: String,
+    pub summary: Arc<str>,
     /// The same for the same words in the same policy, over reloads; equal rules
     /// of one policy are told apart by their order.
     pub hash: u64,

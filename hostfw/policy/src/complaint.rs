@@ -2,6 +2,8 @@
 //! file something stands, and nothing of what policies mean; how a complaint is
 //! shown is the business of whoever shows it.
 
+use std::sync::Arc;
+
 use crate::text::Position;
 
 /// One file, as read.
@@ -9,8 +11,16 @@ use crate::text::Position;
 pub struct Source {
     /// Where it was read from, as complaints shall name it.
     pub path: String,
-    /// The content, whatever it is.
-    pub bytes: Vec<u8>,
+    /// The content, whatever it is. Copies share it, and are known to be equal
+    /// without a look.
+    pub bytes: Arc<Vec<u8>>,
+}
+
+impl Source {
+    /// A file and what it holds.
+    pub fn new(path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.into(), bytes: Arc::new(bytes.into()) }
+    }
 }
 
 /// Whether the directory can be put in force.

@@ -61,7 +61,7 @@ pub fn conflicts(
         let mut report = Report::new(source);
         for Conflict { what, first, second } in found.values() {
             let listed = &second.listed;
-            if listed.path == source.path {
+            if *listed.path == *source.path {
                 let at = Position { line: listed.line, column: listed.column };
                 let what = format!("{what}: this rule and {}", place(first));
                 report.error(at, "conflict", what, "rules that agree, or other peers or ports");

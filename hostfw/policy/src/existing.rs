@@ -80,7 +80,7 @@ mod tests {
                  name: test\n  annotations: {{{EXISTING_CONNECTIONS}: {choice}}}\n\
                  spec: {{nodeSelector: {{}}, ingress: [{{}}]}}\n"
             );
-            let source = Source { path: "test.yaml".into(), bytes: text.into() };
+            let source = Source::new("test.yaml", text);
             read_policies(&[source], &Dialect::default())
         };
         for (name, choice) in ExistingConnections::ALL {

@@ -82,7 +82,7 @@ fn check(path: &str, before: Vec<Node>, said: &[String], formatted: &str) -> Res
         what: format!("internal error: the canonical form would not have the same {what}"),
         instead: "the file as it is, and please report it",
     };
-    let source = Source { path: path.to_owned(), bytes: formatted.as_bytes().to_vec() };
+    let source = Source::new(path, formatted);
     let mut report = Report::new(&source);
     let after = text::documents(&mut report);
     let is_read = report.finish().is_empty();

@@ -16,7 +16,7 @@ use crate::{
         SERVICE_ACCOUNT,
     },
     node::{Options, ThisNode},
-    world::{ContainerPort, Pod, World},
+    world::{ClusterNode, ContainerPort, Pod, World},
 };
 
 /// Everything about a peer that rules can ask, its own address left out.
@@ -76,6 +76,13 @@ impl Identity {
             labels.insert(RESERVED, "kube-apiserver", "");
         }
         Self { kind, is_api_server, labels, node_labels: None, ports: Vec::new() }
+    }
+
+    pub(crate) fn remote_node(node: &ClusterNode, is_api_server: bool, options: &Options) -> Self {
+        Self {
+            node_labels: Some(object_labels(&node.labels, options)),
+            ..Self::reserved(Kind::RemoteNode, "remote-node", is_api_server)
+        }
     }
 
     pub(crate) fn pod(namespace: &str, pod: &Pod, world: &World, options: &Options) -> Self {
@@ -154,10 +161,7 @@ impl Known {
             for address in &other.addresses {
                 let is_api_server = world.api_servers.contains(&address.to_canonical());
                 let number = *nodes.entry((&other.labels, is_api_server)).or_insert_with(|| {
-                    known.add(Identity {
-                        node_labels: Some(object_labels(&other.labels, options)),
-                        ..Identity::reserved(Kind::RemoteNode, "remote-node", is_api_server)
-                    })
+                    known.add(Identity::remote_node(other, is_api_server, options))
                 });
                 known.addresses.push((address.to_canonical(), number));
             }

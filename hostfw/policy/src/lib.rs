@@ -86,7 +86,7 @@ pub use crate::{
     readings::Readings,
     selected_pods::{PodName, selected_pods},
     shared_map::SharedMap,
-    standing::{PodChange, Standing, pod_changes},
+    standing::{Changes, NodeChange, PodChange, Standing, changes},
     summary::service as service_in_words,
     world::World,
     world_reader::read_world,

@@ -96,7 +96,7 @@ impl Findings {
         what: impl Into<String>,
         instead: impl Into<String>,
     ) {
-        let is_its = |policy: &Policy| policy.name == rule.policy && policy.path == rule.path;
+        let is_its = |policy: &Policy| *policy.name == *rule.policy && *policy.path == *rule.path;
         if let Some(policy) = scene.policies.iter().position(is_its) {
             let at = Position { line: rule.line, column: rule.column };
             self.add(policy, at, code, what, instead);

@@ -2,7 +2,7 @@
 //! that match, by port class. Classes share most of their terms, and so the
 //! rows are built over the sets of terms, each subset once.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::{
     compile::CompileError,
@@ -31,7 +31,7 @@ impl Matrix<'_> {
         classes: &[SetId],
     ) -> Result<Vec<RowId>, CompileError> {
         let used: Vec<TermId> = uses.keys().copied().collect();
-        let mut known = FxHashMap::default();
+        let mut known = FxHashMap::with_capacity_and_hasher(uses.len(), FxBuildHasher);
         classes.iter().map(|set| self.row(*set, uses, &used, &mut known)).collect()
     }
 

@@ -1,6 +1,8 @@
 //! Reads networking.k8s.io/v1 NetworkPolicy into the same form as all other
 //! policies (rule 25). It knows the fields of this kind only.
 
+use std::sync::Arc;
+
 use hostfw_datapath::Direction;
 
 use crate::{
@@ -125,7 +127,7 @@ fn read_rule(
         }
         Services::Only(vec![entry])
     };
-    Some(PolicyRule {
+    let rule = PolicyRule {
         at,
         direction,
         action: Action::Allow,
@@ -134,7 +136,9 @@ fn read_rule(
         services,
         authentication: None,
         fingerprint: node.fingerprint(text::FINGERPRINT_SEED),
-    })
+        summary: Arc::default(),
+    };
+    Some(rule.summed_up())
 }
 
 /// Missing and empty lists mean everyone.

@@ -117,8 +117,9 @@ impl<'p> Parts<'p> {
             }
         }
         Self {
+            // Most rules name somebody else than those before.
+            terms: Terms::with_room(parts.len()),
             parts,
-            terms: Terms::default(),
             lists: Vec::new(),
             numbers: FxHashMap::default(),
             rules,

@@ -50,6 +50,10 @@ impl Division<'_> {
     /// Divides all peers.
     pub(crate) fn divide(mut self) -> Result<PeerClasses, CompileError> {
         let mut classes = Classes::default();
+        // Each prefix is likely to be a set, and a class, of its own.
+        let n_prefixes = self.index.prefixes.len();
+        classes.numbers.reserve(n_prefixes);
+        self.sets.reserve(2 * n_prefixes);
         let of_identity: Vec<SetId> =
             self.known.identities.iter().map(|one| self.set_of(one)).collect();
         let v4 = self.family(true, &of_identity, &mut classes)?;

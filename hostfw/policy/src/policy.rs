@@ -8,7 +8,7 @@ use hostfw_datapath::Direction;
 
 use crate::{
     cidr::PrefixTerm, entity::Entity, fqdn::NamePattern, ports::Services, selector::Selector,
-    service_ref::ServiceTerm, text::Position,
+    service_ref::ServiceTerm, summary, text::Position,
 };
 
 /// One document that was accepted.
@@ -130,6 +130,15 @@ pub struct PolicyRule {
     pub authentication: Option<Authentication>,
     /// The same for the same words in the same list, wherever it stands.
     pub fingerprint: u64,
+    /// All of this in one line, for people.
+    pub summary: Arc<str>,
+}
+
+impl PolicyRule {
+    /// With the summary of all the rest.
+    pub(crate) fn summed_up(self) -> Self {
+        Self { summary: summary::of(&self).into(), ..self }
+    }
 }
 
 /// What a rule does. The order is that in which equal priorities are asked.

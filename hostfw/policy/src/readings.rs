@@ -2,7 +2,10 @@
 //! what the others hold is known. The result is what reading everything anew
 //! gives, to the last complaint.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     complaint::{Complaint, Source},
@@ -42,11 +45,11 @@ impl Readings {
         sources: &[Source],
         before: &[Source],
     ) -> (Vec<Policy>, Vec<Complaint>) {
-        let before: BTreeMap<&str, &[u8]> =
-            before.iter().map(|source| (source.path.as_str(), source.bytes.as_slice())).collect();
+        let before: BTreeMap<&str, &Arc<Vec<u8>>> =
+            before.iter().map(|source| (source.path.as_str(), &source.bytes)).collect();
         let mut known = std::mem::take(&mut self.files);
         for source in sources {
-            let is_same = before.get(source.path.as_str()) == Some(&source.bytes.as_slice());
+            let is_same = before.get(source.path.as_str()) == Some(&&source.bytes);
             let reading = known.remove(&source.path).filter(|_| is_same);
             let reading = reading.unwrap_or_else(|| Reading::new(source));
             self.files.insert(source.path.clone(), reading);
@@ -119,6 +122,6 @@ mod tests {
             _ => String::new(),
         };
         let ending = if file == 3 { "test.yaml" } else { "yaml" };
-        Source { path: format!("{file}.{ending}"), bytes: text.into_bytes() }
+        Source::new(format!("{file}.{ending}"), text)
     }
 }

@@ -53,6 +53,12 @@ impl Rows {
         Ok(rows)
     }
 
+    /// Makes room for so many more nodes at once.
+    pub(crate) fn reserve(&mut self, n_nodes: usize) {
+        self.nodes.reserve(n_nodes);
+        self.known.reserve(n_nodes);
+    }
+
     /// Levels of every row.
     pub(crate) fn levels(&self) -> u32 {
         self.levels

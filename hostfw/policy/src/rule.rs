@@ -2,6 +2,8 @@
 //! which of them may stand together, and leaves the content of each to its own
 //! module.
 
+use std::sync::Arc;
+
 use hostfw_datapath::Direction;
 
 use crate::{
@@ -67,7 +69,7 @@ fn read(node: &Node, context: Context<'_>, report: &mut Report<'_>) -> Option<Po
         report.error(icmps.at, "icmps-and-ports", what, "a rule of its own for `icmps`");
     }
     let services = read_services(peers.is_some(), ports, icmps, context, report);
-    Some(PolicyRule {
+    let rule = PolicyRule {
         at,
         direction,
         action: if deny { Action::Deny } else { Action::Allow },
@@ -76,7 +78,9 @@ fn read(node: &Node, context: Context<'_>, report: &mut Report<'_>) -> Option<Po
         services,
         authentication: authentication.and_then(|node| read_authentication(node, report)),
         fingerprint: node.fingerprint(text::FINGERPRINT_SEED),
-    })
+        summary: Arc::default(),
+    };
+    Some(rule.summed_up())
 }
 
 /// The services of a rule. Peers alone mean every service, empty lists count as

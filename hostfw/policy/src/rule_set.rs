@@ -37,6 +37,12 @@ impl Default for RuleSets {
 }
 
 impl RuleSets {
+    /// Makes room for so many more parts at once.
+    pub(crate) fn reserve(&mut self, n_parts: usize) {
+        self.nodes.reserve(n_parts);
+        self.known.reserve(n_parts);
+    }
+
     /// Number of stored parts, which is what memory follows.
     pub(crate) fn n_parts(&self) -> usize {
         self.nodes.len()

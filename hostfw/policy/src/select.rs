@@ -1,7 +1,7 @@
 //! Which rules concern this host and its pods, what they put in force, and how
 //! listings name them. It looks at subjects only; peers and services come later.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, sync::Arc};
 
 use hostfw_datapath::{Direction, verdict::Answer};
 
@@ -16,7 +16,6 @@ use crate::{
     node::{Enforcement, Options, ThisNode},
     policy::{Action, Policy, PolicyRule, Spec, Stance, Subjects, Tier},
     selector_index::SelectorIndex,
-    summary,
     text::fingerprint,
     world::{ContainerPort, World},
 };
@@ -92,8 +91,9 @@ pub(crate) fn select<'p>(
     for (number, (policy, spec)) in specs.iter().enumerate() {
         let start = rules.len();
         if candidates.iter().any(|one| one.specs.binary_search(&number).is_ok()) {
+            let names = [policy.name.as_str(), policy.path.as_str()].map(Arc::from);
             for rule in &spec.rules {
-                let listed = listed(rules.len(), policy, rule);
+                let listed = listed(rules.len(), &names, rule);
                 rules.push(SelectedRule {
                     listed,
                     tier: Some(spec.tier),
@@ -104,13 +104,12 @@ pub(crate) fn select<'p>(
         of_spec.push(start..rules.len());
     }
     let n_written = rules.len();
-    for (summary, rule) in builtin::rules(node, options) {
-        rules.push(built_in(rules.len(), RuleKind::BuiltIn, Some(Tier::Normal), summary, rule));
+    for rule in builtin::rules(node, options) {
+        rules.push(built_in(rules.len(), RuleKind::BuiltIn, Some(Tier::Normal), rule));
     }
     let for_host = n_written..rules.len();
     if options.pods && options.allow_local_host {
-        let (summary, rule) = builtin::local_host();
-        rules.push(built_in(rules.len(), RuleKind::LocalHost, None, summary, rule));
+        rules.push(built_in(rules.len(), RuleKind::LocalHost, None, builtin::local_host()));
     }
     let for_pods = for_host.end..rules.len();
     tell_apart(rules.iter_mut().map(|rule| &mut rule.listed.hash));
@@ -327,28 +326,27 @@ fn built_in(
     index: usize,
     kind: RuleKind,
     tier: Option<Tier>,
-    summary: String,
     rule: PolicyRule,
 ) -> SelectedRule<'static> {
     let listed = Rule {
         id: id(index),
-        policy: BUILT_IN.to_owned(),
-        path: String::new(),
+        policy: BUILT_IN.into(),
+        path: Arc::default(),
         line: 0,
         column: 0,
         direction: rule.direction,
         kind,
-        summary,
+        summary: Arc::clone(&rule.summary),
         hash: hash(BUILT_IN, &rule),
     };
     SelectedRule { listed, tier, rule: Cow::Owned(rule) }
 }
 
-fn listed(index: usize, policy: &Policy, rule: &PolicyRule) -> Rule {
+fn listed(index: usize, [policy, path]: &[Arc<str>; 2], rule: &PolicyRule) -> Rule {
     Rule {
         id: id(index),
-        policy: policy.name.clone(),
-        path: policy.path.clone(),
+        policy: Arc::clone(policy),
+        path: Arc::clone(path),
         line: rule.at.line,
         column: rule.at.column,
         direction: rule.direction,
@@ -357,8 +355,8 @@ fn listed(index: usize, policy: &Policy, rule: &PolicyRule) -> Rule {
             Action::Deny => RuleKind::Deny,
             Action::Pass => RuleKind::Pass,
         },
-        summary: summary::of(rule),
-        hash: hash(&policy.name, rule),
+        summary: Arc::clone(&rule.summary),
+        hash: hash(policy, rule),
     }
 }
 
@@ -370,7 +368,7 @@ fn hash(policy: &str, rule: &PolicyRule) -> u64 {
 
 /// Gives the second and later of equal hashes one of their own, in order.
 fn tell_apart<'r>(hashes: impl Iterator<Item = &'r mut u64>) {
-    let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut seen: FxHashMap<u64, u64> = FxHashMap::default();
     for hash in hashes {
         let before = seen.entry(*hash).or_default();
         *before += 1;

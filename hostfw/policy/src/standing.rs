@@ -1,8 +1,8 @@
-//! An image that follows the pods of its world. Pods come and go all the time,
-//! and a whole compilation for each would be mostly the same work again: only
-//! the addresses of a pod, the class of its labels, and where it is local its
-//! place among the subjects change. The new image shares what it can with the
-//! one before, and answers every question as a whole compilation would.
+//! An image that follows the pods and the nodes of its world. They come and go
+//! all the time, and a whole compilation for each would be mostly the same work
+//! again: only their addresses, the class of their labels, and for a local pod
+//! its place among the subjects change. The new image shares what it can with
+//! the one before, and answers every question as a whole compilation would.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,7 @@ use crate::{
     peers::flags,
     policy::Policy,
     rule_set::SetId,
-    world::{Pod, World},
+    world::{ClusterNode, Pod, World},
 };
 
 /// Words that nothing reads any more, beside those of a whole compilation.
@@ -54,11 +54,31 @@ pub struct PodChange<'w> {
     pub after: Option<&'w Pod>,
 }
 
-/// The pods that differ between two worlds; `None` where anything else does.
-pub fn pod_changes<'w>(before: &'w World, after: &'w World) -> Option<Vec<PodChange<'w>>> {
+/// A node that came, went or changed.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeChange<'w> {
+    /// Its name.
+    pub name: &'w str,
+    /// As it was.
+    pub before: Option<&'w ClusterNode>,
+    /// As it is.
+    pub after: Option<&'w ClusterNode>,
+}
+
+/// What an image can follow.
+#[derive(Clone, Debug, Default)]
+pub struct Changes<'w> {
+    /// Pods that are not as they were.
+    pub pods: Vec<PodChange<'w>>,
+    /// Nodes that are not as they were.
+    pub nodes: Vec<NodeChange<'w>>,
+}
+
+/// The pods and nodes that differ between two worlds; `None` where anything else
+/// does.
+pub fn changes<'w>(before: &'w World, after: &'w World) -> Option<Changes<'w>> {
     let World { nodes, pods, namespaces, cidr_groups, services, api_servers, names } = before;
-    let is_same = *nodes == after.nodes
-        && *namespaces == after.namespaces
+    let is_same = *namespaces == after.namespaces
         && *cidr_groups == after.cidr_groups
         && *services == after.services
         && *api_servers == after.api_servers
@@ -73,7 +93,15 @@ pub fn pod_changes<'w>(before: &'w World, after: &'w World) -> Option<Vec<PodCha
         before: before.map(Arc::as_ref),
         after: after.map(Arc::as_ref),
     };
-    Some(differences.map(change).collect())
+    let pods = differences.map(change).collect();
+    let known = nodes.iter().map(|(name, node)| (name, Some(node), after.nodes.get(name)));
+    let new = after.nodes.iter().filter(|(name, _)| !nodes.contains_key(*name));
+    let all = known.chain(new.map(|(name, node)| (name, None, Some(node))));
+    let nodes = all
+        .filter(|(_, before, after)| before != after)
+        .map(|(name, before, after)| NodeChange { name, before, after })
+        .collect();
+    Some(Changes { pods, nodes })
 }
 
 type PodDifference<'w> = (&'w (String, String), Option<&'w Arc<Pod>>, Option<&'w Arc<Pod>>);
@@ -102,25 +130,29 @@ impl Standing {
         &self.compiled
     }
 
-    /// The next generation, where only pods differ: `world` is what it is after
-    /// the changes, and all else is as it was. `None` when the change goes
-    /// deeper than an image can follow, and everything has to be compiled: a pod
-    /// of this node that no other one here is like, an address that two claim, a
-    /// port that got another meaning.
+    /// The next generation, where only pods and nodes differ: `world` is what it
+    /// is after the changes, and all else is as it was. `None` when the change
+    /// goes deeper than an image can follow, and everything has to be compiled:
+    /// this node, a pod of it that no other one here is like, an address that two
+    /// claim, a port that got another meaning.
     #[must_use]
     pub fn follow(
         mut self,
-        changes: &[PodChange<'_>],
+        changes: &Changes<'_>,
         world: &World,
         node: &ThisNode,
         options: &Options,
         generation: u32,
     ) -> Option<Self> {
+        if changes.nodes.iter().any(|change| change.name == node.name) {
+            return None;
+        }
         std::mem::swap(&mut self.compilation.sets, &mut self.compiled.verdicts.sets);
         let n_classes = self.compilation.classes.sets.len();
         self.place(changes, world, options)?;
         let grown = self.grow(n_classes).ok()?;
-        let listed = if options.pods { self.list(changes, world, node, options)? } else { false };
+        let listed =
+            if options.pods { self.list(&changes.pods, world, node, options)? } else { false };
         let compilation = &mut self.compilation;
         if grown || listed {
             compilation.write_subjects().ok()?;
@@ -145,25 +177,33 @@ impl Standing {
     }
 
     /// Gives addresses their new words.
-    fn place(&mut self, changes: &[PodChange<'_>], world: &World, options: &Options) -> Option<()> {
-        let addresses = |pod: Option<&Pod>| -> Vec<IpAddr> {
-            pod.into_iter().flat_map(|pod| &pod.addresses).map(IpAddr::to_canonical).collect()
-        };
+    fn place(&mut self, changes: &Changes<'_>, world: &World, options: &Options) -> Option<()> {
+        let Changes { pods, nodes } = changes;
+        let of_pods = pods.iter().filter_map(|change| change.before).map(|pod| &pod.addresses);
+        let of_nodes = nodes.iter().filter_map(|change| change.before).map(|node| &node.addresses);
         let left: BTreeSet<IpAddr> =
-            changes.iter().flat_map(|change| addresses(change.before)).collect();
-        let mut taken: BTreeMap<IpAddr, u32> = BTreeMap::new();
-        for change in changes {
+            of_pods.chain(of_nodes).flatten().map(IpAddr::to_canonical).collect();
+        let mut come = Vec::new();
+        for change in pods {
             let Some(pod) = change.after else { continue };
             if !pod.ports.iter().all(|port| self.compilation.peer_ports.knows(port)) {
                 return None;
             }
-            let identity = Identity::pod(change.namespace, pod, world, options);
-            for address in addresses(change.after) {
+            come.push((Identity::pod(change.namespace, pod, world, options), &pod.addresses));
+        }
+        // One that is the API server too is refused below.
+        let of_nodes = nodes.iter().filter_map(|change| change.after);
+        come.extend(
+            of_nodes.map(|node| (Identity::remote_node(node, false, options), &node.addresses)),
+        );
+        let mut taken: BTreeMap<IpAddr, u32> = BTreeMap::new();
+        for (identity, addresses) in &come {
+            for address in addresses.iter().map(IpAddr::to_canonical) {
                 let is_free = left.contains(&address) || self.is_nobodys(address);
                 if !is_free || taken.contains_key(&address) {
                     return None;
                 }
-                let word = self.word(&identity, address, identity.has_prefixes(options))?;
+                let word = self.word(identity, address, identity.has_prefixes(options))?;
                 taken.insert(address, word);
             }
         }

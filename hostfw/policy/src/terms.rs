@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::{
     cidr::{PrefixSource, PrefixTerm},
@@ -41,6 +41,12 @@ pub(crate) struct Terms<'p> {
 }
 
 impl<'p> Terms<'p> {
+    /// None yet, with room for so many.
+    pub(crate) fn with_room(n_terms: usize) -> Self {
+        let numbers = FxHashMap::with_capacity_and_hasher(n_terms, FxBuildHasher);
+        Self { all: Vec::with_capacity(n_terms), numbers }
+    }
+
     /// The number of a term.
     pub(crate) fn number(&mut self, term: Term<'p>) -> TermId {
         let next = u32::try_from(self.all.len()).unwrap_or(u32::MAX);

@@ -4,6 +4,7 @@
 //! with it too.
 
 mod build;
+pub(crate) mod edit;
 mod scalar;
 
 use crate::complaint::{Report, Source};
@@ -184,7 +185,7 @@ mod tests {
     }
 
     fn read_bytes(bytes: Vec<u8>) -> (Vec<Node>, Vec<crate::Complaint>) {
-        let source = Source { path: "p.yaml".to_owned(), bytes };
+        let source = Source::new("p.yaml", bytes);
         let mut report = Report::new(&source);
         let documents = documents(&mut report);
         (documents, report.finish())

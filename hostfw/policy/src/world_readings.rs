@@ -1,6 +1,6 @@
-//! The directory of the world, read again and again. A pod comes, and one of a
-//! hundred files has changed: what the others say is known. The result is what
-//! reading everything anew gives.
+//! The directory of the world, read again and again. A pod comes, and one
+//! document in one of a hundred files has changed: what the others say is known.
+//! The result is what reading everything anew gives.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     complaint::{Complaint, Source},
+    text::edit::Edit,
     world::World,
     world_reader::{FileReading, ObjectName, Reader},
 };
@@ -45,8 +46,7 @@ impl WorldReadings {
     /// about its objects, or something is wrong: then everything is to be read.
     fn follow(&mut self, sources: &[Source], before: &[Source]) -> Option<()> {
         let is_sound = |file: &FileReading| !file.adds_to_others && file.is_clean();
-        let old: BTreeMap<&str, &[u8]> = by_path(before)?;
-        let new: BTreeMap<&str, &[u8]> = by_path(sources)?;
+        let (old, new) = (by_path(before)?, by_path(sources)?);
         if !self.files.values().all(FileReading::is_clean) {
             return None;
         }
@@ -54,33 +54,68 @@ impl WorldReadings {
         // one of its name.
         let is_gone = |path: &&str| new.get(path) != old.get(path);
         let mut gone: BTreeSet<ObjectName> = BTreeSet::new();
-        for path in old.keys().filter(|path| is_gone(path)) {
-            let file = self.files.remove(*path).filter(is_sound)?;
-            for name in file.names {
+        let mut edited: BTreeMap<&str, (FileReading, Edit<'_>)> = BTreeMap::new();
+        for (path, bytes) in old.iter().filter(|(path, _)| is_gone(path)) {
+            let mut file = self.files.remove(*path).filter(is_sound)?;
+            // A complaint would have to move too.
+            let now = new.get(path).filter(|_| file.complaints.is_empty());
+            let edit = now.and_then(|now| Edit::between(bytes, now));
+            let names = match &edit {
+                Some(edit) => self.cut(&mut file, edit),
+                None => std::mem::take(&mut file.names),
+            };
+            for name in names {
                 self.reader.places.remove(&name);
                 gone.insert(name);
             }
+            edited.extend(edit.map(|edit| (*path, (file, edit))));
         }
         for source in sources.iter().filter(|source| is_gone(&source.path.as_str())) {
             let mut alone = Reader::default();
-            let file = Some(alone.file(source)).filter(is_sound)?;
-            for (name, place) in alone.places {
-                gone.remove(&name);
-                if self.reader.places.insert(name, place).is_some() {
+            let (file, n_lines_above) = match edited.remove(source.path.as_str()) {
+                None => (alone.file(source), 0),
+                Some((mut rest, edit)) => {
+                    let mut file = alone.file(&Source::new(source.path.as_str(), edit.after));
+                    if !file.complaints.is_empty() {
+                        return None;
+                    }
+                    file.names.append(&mut rest.names);
+                    (file, edit.n_lines_above)
+                }
+            };
+            let file = Some(file).filter(is_sound)?;
+            for (name, (path, line)) in &alone.places {
+                gone.remove(name);
+                let place = (Arc::clone(path), line + n_lines_above);
+                if self.reader.places.insert(name.clone(), place).is_some() {
                     return None;
                 }
             }
-            self.take(alone.world, &file.names);
+            self.take(alone.world, alone.places.keys());
             self.files.insert(source.path.clone(), file);
         }
         gone.iter().for_each(|name| self.remove(name));
         Some(())
     }
 
+    /// Takes the objects of the documents that an edit replaces out of a file,
+    /// and gives their names; what stands behind them moves.
+    fn cut(&mut self, file: &mut FileReading, edit: &Edit<'_>) -> Vec<ObjectName> {
+        let replaced = Reader::default().file(&Source::new("", edit.before)).names;
+        let known: BTreeSet<&ObjectName> = replaced.iter().collect();
+        file.names.retain(|name| !known.contains(name));
+        for name in &file.names {
+            if let Some((_, line)) = self.reader.places.get_mut(name) {
+                *line = edit.moved(*line);
+            }
+        }
+        replaced
+    }
+
     /// Puts the objects of a file in place of those of the same names; what did
     /// not change is not touched. An object without a place in the world, such as
     /// a pod that has ended, leaves the one that it had.
-    fn take(&mut self, found: World, names: &[ObjectName]) {
+    fn take<'n>(&mut self, found: World, names: impl Iterator<Item = &'n ObjectName>) {
         for name @ (kind, written) in names {
             let is_there = match *kind {
                 "Node" => found.nodes.contains_key(written.as_ref()),
@@ -116,9 +151,9 @@ impl WorldReadings {
 }
 
 /// The files by their paths; `None` where two have one.
-fn by_path(sources: &[Source]) -> Option<BTreeMap<&str, &[u8]>> {
-    let files: BTreeMap<&str, &[u8]> =
-        sources.iter().map(|source| (source.path.as_str(), source.bytes.as_slice())).collect();
+fn by_path(sources: &[Source]) -> Option<BTreeMap<&str, &Arc<Vec<u8>>>> {
+    let files: BTreeMap<&str, &Arc<Vec<u8>>> =
+        sources.iter().map(|source| (source.path.as_str(), &source.bytes)).collect();
     (files.len() == sources.len()).then_some(files)
 }
 
@@ -153,6 +188,36 @@ mod tests {
                 before = now;
             }
         }
+
+        #[test]
+        fn what_is_kept_of_an_edited_file_is_where_it_stands(
+            steps in prop::collection::vec(
+                prop::collection::btree_map(0..8_usize, 0..3_u32, 0..8),
+                1..12,
+            ),
+        ) {
+            let mut readings = WorldReadings::default();
+            let mut before = Vec::new();
+            for step in steps {
+                // Each as long as its number says.
+                let pod = |(number, address): (usize, u32)| {
+                    let lines = "# More.\n".repeat(number);
+                    let name = format!("metadata: {{name: p{number}}}");
+                    format!("---\n{lines}kind: Pod\n{name}\nstatus: {{podIP: 10.0.{address}.1}}\n")
+                };
+                let pods: String = step.into_iter().map(pod).collect();
+                let now = vec![Source::new("1.yaml", pods), source(2, &[4])];
+                prop_assert_eq!(readings.read(&now, &before), read_world(&now));
+                let mut anew = WorldReadings::default();
+                anew.read(&now, &[]);
+                prop_assert_eq!(&readings.reader.places, &anew.reader.places);
+                let names = |of: &WorldReadings| -> BTreeSet<ObjectName> {
+                    of.files.values().flat_map(|file| file.names.iter().cloned()).collect()
+                };
+                prop_assert_eq!(names(&readings), names(&anew));
+                before = now;
+            }
+        }
     }
 
     #[test]
@@ -181,6 +246,6 @@ mod tests {
     fn source(file: usize, objects: &[usize]) -> Source {
         let text: String =
             objects.iter().map(|object| format!("---\n{}\n", OBJECTS[*object])).collect();
-        Source { path: format!("{file}.yaml"), bytes: text.into_bytes() }
+        Source::new(format!("{file}.yaml"), text)
     }
 }

@@ -71,7 +71,7 @@ fn deciding(proxies: [&str; 2]) -> u32 {
         rule("toEntities: [cluster]", first),
         rule("toEndpoints: [{matchLabels: {app: web}}]", second),
     );
-    let source = Source { path: "p.yaml".to_owned(), bytes: text.into_bytes() };
+    let source = Source::new("p.yaml", text);
     let (policies, complaints) = read_policies(&[source], &Dialect::default());
     assert_eq!(complaints, []);
     let (world, this) = (world(), ThisNode::default());

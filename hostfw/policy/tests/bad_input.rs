@@ -146,7 +146,7 @@ fn word() -> impl Strategy<Value = &'static str> {
 }
 
 fn complaints(bytes: Vec<u8>) -> Vec<Complaint> {
-    let source = Source { path: "p.yaml".to_owned(), bytes };
+    let source = Source::new("p.yaml", bytes);
     let (_, world) = read_world(std::slice::from_ref(&source));
     let (_, policies) = read_policies(&[source], &Dialect::default());
     assert!(world.iter().chain(&policies).all(|one| one.path == "p.yaml"));
@@ -155,7 +155,7 @@ fn complaints(bytes: Vec<u8>) -> Vec<Complaint> {
 
 fn only_complaint(bytes: Vec<u8>) -> Complaint {
     let start = Instant::now();
-    let source = Source { path: "p.yaml".to_owned(), bytes };
+    let source = Source::new("p.yaml", bytes);
     let (policies, mut complaints) = read_policies(&[source], &Dialect::default());
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     assert!(policies.is_empty());

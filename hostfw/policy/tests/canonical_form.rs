@@ -50,7 +50,7 @@ fn the_examples_are_in_the_canonical_form() {
         let path = file.display().to_string();
         let bytes = fs::read(&file).expect("a file of the repository");
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        assert_eq!(format(&Source { path, bytes }).as_deref(), Ok(text.as_str()));
+        assert_eq!(format(&Source::new(path, bytes)).as_deref(), Ok(text.as_str()));
     }
 }
 
@@ -58,7 +58,7 @@ fn the_examples_are_in_the_canonical_form() {
 #[track_caller]
 fn is_kept(path: &str, text: &str) -> bool {
     let Some(before) = documents(text) else { return false };
-    let source = Source { path: path.to_owned(), bytes: text.as_bytes().to_vec() };
+    let source = Source::new(path, text);
     let once = match format(&source) {
         Ok(once) => once,
         Err(complaints) => {
@@ -69,7 +69,7 @@ fn is_kept(path: &str, text: &str) -> bool {
     };
     let after = documents(&once).unwrap_or_else(|| panic!("unreadable\n{text}\n---->\n{once}"));
     assert_eq!(before, after, "{path}:\n{text}\n---->\n{once}");
-    let again = format(&Source { bytes: once.clone().into_bytes(), ..source });
+    let again = format(&Source::new(source.path, once.clone()));
     assert_eq!(again.as_deref(), Ok(once.as_str()), "{path}:\n{text}\n---->\n{once}");
     let n_signs = |text: &str| text.matches('#').count();
     assert_eq!(n_signs(text), n_signs(&once), "{path}:\n{text}\n---->\n{once}");
@@ -78,7 +78,7 @@ fn is_kept(path: &str, text: &str) -> bool {
 
 /// The documents without places, the keys of each in alphabetical order.
 fn documents(text: &str) -> Option<Vec<String>> {
-    let source = Source { path: String::new(), bytes: text.as_bytes().to_vec() };
+    let source = Source::new("", text);
     let mut report = Report::new(&source);
     let documents = text::documents(&mut report);
     report.finish().is_empty().then(|| documents.iter().map(|node| shown(node, true)).collect())

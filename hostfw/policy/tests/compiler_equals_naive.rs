@@ -33,7 +33,7 @@ proptest! {
         strangers in proptest::collection::vec(any::<IpAddr>(), 4),
         seed in any::<u32>(),
     ) {
-        let source = Source { path: "p.yaml".to_owned(), bytes: text.into_bytes() };
+        let source = Source::new("p.yaml", text);
         let (policies, complaints) = read_policies(&[source], &Dialect::default());
         let errors: Vec<_> =
             complaints.iter().filter(|one| one.severity == Severity::Error).collect();
@@ -74,7 +74,7 @@ proptest! {
         strangers in proptest::collection::vec(any::<IpAddr>(), 4),
     ) {
         let image = |text: String, world: &World| {
-            let source = Source { path: "p.yaml".to_owned(), bytes: text.into_bytes() };
+            let source = Source::new("p.yaml", text);
             let (policies, _) = read_policies(&[source], &Dialect::default());
             compile(&policies, world, &node, &Options::default(), 1).expect("small")
         };
@@ -100,7 +100,7 @@ proptest! {
 
     #[test]
     fn equal_input_gives_equal_words(text in directory(), world in world(), node in node()) {
-        let source = Source { path: "p.yaml".to_owned(), bytes: text.into_bytes() };
+        let source = Source::new("p.yaml", text);
         let (policies, _) = read_policies(&[source], &Dialect::default());
         let once = compile(&policies, &world, &node, &Options::default(), 1).expect("small");
         let twice = compile(&policies, &world, &node, &Options::default(), 1).expect("small");

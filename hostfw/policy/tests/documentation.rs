@@ -38,7 +38,7 @@ fn every_example_in_the_documentation_is_read_as_it_says() {
             None => continue,
         };
         n_read[number] += 1;
-        let source = [Source { path: name.to_owned(), bytes: text.into_bytes() }];
+        let source = [Source::new(name, text)];
         let complaints = match number {
             0 => read_enforceable(&source).1,
             1 => {

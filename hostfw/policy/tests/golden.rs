@@ -162,7 +162,7 @@ impl Setting {
         let mut setting = Self::default();
         setting.node.name = "this".to_owned();
         let Ok(bytes) = fs::read(path) else { return setting };
-        let source = Source { path: path.display().to_string(), bytes };
+        let source = Source::new(path.display().to_string(), bytes);
         let mut report = hostfw_policy::complaint::Report::new(&source);
         let documents = text::documents(&mut report);
         assert_eq!(report.finish(), [], "{}", path.display());
@@ -226,9 +226,9 @@ fn files(case: &Path) -> Vec<Source> {
         .expect("readable")
         .map(|entry| entry.expect("readable").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
-        .map(|path| Source {
-            path: path.file_name().expect("a file").to_string_lossy().into_owned(),
-            bytes: fs::read(&path).expect("readable"),
+        .map(|path| {
+            let name = path.file_name().expect("a file").to_string_lossy();
+            Source::new(name, fs::read(&path).expect("readable"))
         })
         .collect();
     sources.sort_by(|left, right| left.path.cmp(&right.path));

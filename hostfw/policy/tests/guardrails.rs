@@ -11,7 +11,7 @@ use hostfw_policy::{
 };
 
 fn source(path: &str, text: &str) -> Source {
-    Source { path: path.to_owned(), bytes: text.as_bytes().to_vec() }
+    Source::new(path, text)
 }
 
 /// A world with a group of prefixes and a Service outside of the cluster.

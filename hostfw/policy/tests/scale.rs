@@ -89,7 +89,7 @@ fn a_file_of_fifty_thousand_rules_is_read() {
         text += "      - {port: \"80\", protocol: TCP}\n";
     }
     let start = Instant::now();
-    let source = Source { path: "p.yaml".to_owned(), bytes: text.into_bytes() };
+    let source = Source::new("p.yaml", text);
     let (policies, complaints) = read_policies(&[source], &Dialect::default());
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     assert_eq!(complaints, []);
@@ -139,6 +139,7 @@ fn rule(net: IpNet, n_port: u32) -> PolicyRule {
         services: Services::Only(vec![Entry::from(vec![service(n_port)])]),
         authentication: None,
         fingerprint: 0,
+        summary: "a rule".into(),
     }
 }
 

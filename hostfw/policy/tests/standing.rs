@@ -1,14 +1,18 @@
 //! An image that follows its world answers as one that is compiled anew: after
-//! every one of many random changes of pods, for every subject, peer and
-//! service.
+//! every one of many random changes of pods and nodes, for every subject, peer
+//! and service.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use hostfw_datapath::{Address, Image as _, image};
 use hostfw_policy::{
-    Compiled, Dialect, Direction, Options, Severity, Source, Standing, ThisNode, World, compile,
+    Compiled, Dialect, Direction, Options, Severity, Source, Standing, ThisNode, World, changes,
+    compile,
     diff::diff,
-    pod_changes,
     ports::TCP,
     read_policies,
     world::{ClusterNode, ContainerPort, Pod},
@@ -26,6 +30,8 @@ spec:
     toPorts: [{ports: [{port: "22", protocol: TCP}]}]
   - fromCIDRSet: [{cidr: 10.0.0.0/8, except: [10.1.0.0/24]}]
   - fromCIDR: ["fd00::/16", 10.1.0.7/32]
+  - fromNodes: [{matchLabels: {role: x}}]
+    toPorts: [{ports: [{port: "8080", protocol: TCP}]}]
   ingressDeny:
   - fromEndpoints: [{matchExpressions: [{key: role, operator: In, values: [x]}]}]
   egress:
@@ -80,19 +86,59 @@ const ADDRESSES: &[&str] = &[
 
 const SERVICES: &[(u8, u16)] = &[(6, 22), (6, 80), (6, 8080), (6, 1), (17, 53), (1, 8), (47, 0)];
 
-/// One pod becomes this, or goes.
-fn change() -> impl Strategy<Value = ((String, String), Option<Pod>)> {
-    let labels = proptest::collection::btree_map(
+/// One pod or node becomes this, or goes.
+#[derive(Clone, Debug)]
+enum Change {
+    Pod((String, String), Option<Pod>),
+    Node(String, Option<ClusterNode>),
+}
+
+impl Change {
+    fn apply(self, world: &mut World) {
+        match self {
+            Self::Pod(key, Some(pod)) => drop(world.pods.insert(key, pod.into())),
+            Self::Pod(key, None) => drop(world.pods.remove(&key)),
+            Self::Node(name, Some(node)) => drop(world.nodes.insert(name, node)),
+            Self::Node(name, None) => drop(world.nodes.remove(&name)),
+        }
+    }
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        3 => pod_change().prop_map(|(key, pod)| Change::Pod(key, pod)),
+        1 => node_change().prop_map(|(name, node)| Change::Node(name, node)),
+    ]
+}
+
+fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
+    proptest::collection::btree_map(
         proptest::sample::select(&["app", "role", "hash"][..]).prop_map(str::to_owned),
         proptest::sample::select(&["a", "b", "x"][..]).prop_map(str::to_owned),
         0..4,
-    );
-    let addresses = proptest::collection::btree_set(
+    )
+}
+
+fn addresses() -> impl Strategy<Value = BTreeSet<IpAddr>> {
+    proptest::collection::btree_set(
         proptest::sample::select(ADDRESSES).prop_map(|one| one.parse().expect("an address")),
         0..3,
-    );
+    )
+}
+
+fn node_change() -> impl Strategy<Value = (String, Option<ClusterNode>)> {
+    let node = (labels(), addresses()).prop_map(|(labels, addresses)| ClusterNode {
+        labels,
+        addresses,
+        ..ClusterNode::default()
+    });
+    let names = proptest::sample::select(&["this", "other", "n1", "n2", "n3", "n4"][..]);
+    (names.prop_map(str::to_owned), proptest::option::weighted(0.7, node))
+}
+
+fn pod_change() -> impl Strategy<Value = ((String, String), Option<Pod>)> {
     let ports = proptest::sample::select(vec![None, Some(8080), Some(80)]);
-    let pod = (labels, addresses, any::<bool>(), ports).prop_map(
+    let pod = (labels(), addresses(), any::<bool>(), ports).prop_map(
         |(labels, addresses, here, ports): (_, BTreeSet<IpAddr>, _, _)| Pod {
             labels,
             addresses,
@@ -149,27 +195,23 @@ proptest! {
 
     #[test]
     fn following_is_compiling(
-        changes in proptest::collection::vec(proptest::collection::vec(change(), 1..3), 1..12),
-        cidr_match_pods in any::<bool>(),
+        batches in proptest::collection::vec(proptest::collection::vec(change(), 1..3), 1..12),
+        (cidr_match_pods, cidr_match_nodes) in any::<(bool, bool)>(),
     ) {
-        let source = Source { path: "p.yaml".to_owned(), bytes: POLICIES.into() };
+        let source = Source::new("p.yaml", POLICIES);
         let (policies, complaints) = read_policies(&[source], &Dialect::default());
         prop_assert!(complaints.iter().all(|one| one.severity != Severity::Error), "{complaints:?}");
         let node = ThisNode { name: "this".to_owned(), ..ThisNode::default() };
-        let options = Options { pods: true, cidr_match_pods, ..Options::default() };
+        let options =
+            Options { pods: true, cidr_match_pods, cidr_match_nodes, ..Options::default() };
         let mut before = world();
         let mut standing = Standing::new(&policies, &before, &node, &options, 1).expect("small");
-        for (generation, batch) in (2..).zip(changes) {
+        for (generation, batch) in (2..).zip(batches) {
             let mut after = before.clone();
-            for (key, pod) in batch {
-                match pod {
-                    Some(pod) => after.pods.insert(key, pod.into()),
-                    None => after.pods.remove(&key),
-                };
-            }
-            let pods = pod_changes(&before, &after).expect("only pods differ");
+            batch.into_iter().for_each(|change| change.apply(&mut after));
+            let changes = changes(&before, &after).expect("only pods and nodes differ");
             let whole = compile(&policies, &after, &node, &options, generation).expect("small");
-            standing = match standing.follow(&pods, &after, &node, &options, generation) {
+            standing = match standing.follow(&changes, &after, &node, &options, generation) {
                 Some(standing) => standing,
                 None => Standing::new(&policies, &after, &node, &options, generation).expect("small"),
             };
@@ -219,7 +261,7 @@ fn shared((key, pod): ((String, String), Pod)) -> ((String, String), Arc<Pod>) {
 /// What happens all the time is followed, and what goes deeper is not.
 #[test]
 fn ordinary_changes_need_no_compilation() {
-    let source = Source { path: "p.yaml".to_owned(), bytes: POLICIES.into() };
+    let source = Source::new("p.yaml", POLICIES);
     let (policies, _) = read_policies(&[source], &Dialect::default());
     let node = ThisNode { name: "this".to_owned(), ..ThisNode::default() };
     let options = Options { pods: true, ..Options::default() };
@@ -230,8 +272,7 @@ fn ordinary_changes_need_no_compilation() {
         let standing = Standing::new(&policies, &first, &node, &options, 1).expect("small");
         let mut after = first.clone();
         change(&mut after);
-        let pods = pod_changes(&first, &after)?;
-        standing.follow(&pods, &after, &node, &options, 2)
+        standing.follow(&changes(&first, &after)?, &after, &node, &options, 2)
     };
     let with = |(key, pod): ((String, String), Pod)| {
         move |world: &mut World| {
@@ -259,5 +300,20 @@ fn ordinary_changes_need_no_compilation() {
     moved.addresses = [IpAddr::from([10, 9, 9, 9])].into();
     moved.ports[0].port = 9090;
     assert!(changed(&with((pod(701, "a", "").0, moved))).is_none(), "a port of another meaning");
-    assert!(changed(&|world| world.nodes.clear()).is_none(), "not a pod");
+
+    let node = |address: [u8; 4]| ClusterNode {
+        addresses: [IpAddr::from(address)].into(),
+        ..ClusterNode::default()
+    };
+    let with_node = |name: &'static str, address| {
+        move |world: &mut World| drop(world.nodes.insert(name.to_owned(), node(address)))
+    };
+    assert!(changed(&with_node("new", [10, 9, 9, 9])).is_some(), "a node comes");
+    assert!(changed(&with_node("other", [10, 9, 9, 9])).is_some(), "an address of a node changes");
+    let without_other = |world: &mut World| drop(world.nodes.remove("other"));
+    assert!(changed(&without_other).is_some(), "a node goes");
+    assert!(changed(&with_node("this", [10, 9, 9, 9])).is_none(), "this node");
+    assert!(changed(&with_node("new", [10, 0, 0, 8])).is_none(), "the address of a pod");
+    let namespace = |world: &mut World| drop(world.namespaces.insert("two".into(), [].into()));
+    assert!(changed(&namespace).is_none(), "neither a pod nor a node");
 }

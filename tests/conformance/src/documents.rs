@@ -79,7 +79,7 @@ pub(crate) fn names(cases: &[NameCase]) -> Tally {
             (None, None) => continue,
         };
         let yaml = serde_json::json!([{ field: pattern }]).to_string();
-        let source = Source { path: "names.yaml".to_owned(), bytes: yaml.into_bytes() };
+        let source = Source::new("names.yaml", yaml);
         let mut report = Report::new(&source);
         let documents = text::documents(&mut report);
         let patterns: Vec<_> = documents

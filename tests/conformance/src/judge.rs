@@ -79,7 +79,7 @@ pub(crate) fn judge(scene: &Scene<'_>, flow: &Flow) -> anyhow::Result<Expect> {
         );
     }
     let matching = compiled.matching_rules(index);
-    let all = rule.into_iter().chain(matching).map(|rule| rule.policy.clone());
+    let all = rule.into_iter().chain(matching).map(|rule| rule.policy.to_string());
     outcome.policies = all.collect();
     Ok(outcome)
 }

@@ -25,7 +25,7 @@ pub(crate) struct Reading {
 
 /// Reads one document by itself.
 pub(crate) fn read(text: &str, path: &str, dialect: &Dialect) -> Reading {
-    let source = Source { path: path.to_owned(), bytes: text.as_bytes().to_vec() };
+    let source = Source::new(path, text);
     let (policies, complaints) = read_policies(&[source], dialect);
     let errors: Vec<_> =
         complaints.into_iter().filter(|one| one.severity == Severity::Error).collect();

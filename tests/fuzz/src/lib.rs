@@ -20,7 +20,7 @@ const MAX_COMPLAINTS: usize = 101;
 
 /// Policies as YAML or JSON: read, and compiled where nothing is refused.
 pub fn policies(bytes: &[u8]) {
-    let sources = [Source { path: "p.yaml".to_owned(), bytes: bytes.to_vec() }];
+    let sources = [Source::new("p.yaml", bytes)];
     let (policies, complaints) = read_policies(&sources, &Dialect::default());
     check(bytes, &complaints);
     let (enforceable, complaints) = read_enforceable(&sources);
@@ -30,7 +30,7 @@ pub fn policies(bytes: &[u8]) {
     if refused {
         return;
     }
-    let (world, _) = read_world(&[Source { path: "w.yaml".to_owned(), bytes: WORLD.into() }]);
+    let (world, _) = read_world(&[Source::new("w.yaml", WORLD)]);
     let node = ThisNode { name: "one".to_owned(), ..ThisNode::default() };
     for pods in [false, true] {
         let options = Options { pods, ..Options::default() };
@@ -43,23 +43,20 @@ pub fn policies(bytes: &[u8]) {
 
 /// Objects of the world.
 pub fn world(bytes: &[u8]) {
-    let source = Source { path: "w.yaml".to_owned(), bytes: bytes.to_vec() };
+    let source = Source::new("w.yaml", bytes);
     let (world, complaints) = read_world(&[source]);
     check(bytes, &complaints);
     if complaints.iter().all(|one| one.severity != Severity::Error) {
         let node = ThisNode { name: "one".to_owned(), ..ThisNode::default() };
         let options = Options { pods: true, ..Options::default() };
-        let (policies, _) = read_policies(
-            &[Source { path: "p.yaml".to_owned(), bytes: POLICY.into() }],
-            &Dialect::default(),
-        );
+        let (policies, _) = read_policies(&[Source::new("p.yaml", POLICY)], &Dialect::default());
         drop(compile(&policies, &world, &node, &options, 1));
     }
 }
 
 /// Test cases beside policies.
 pub fn test_cases(bytes: &[u8]) {
-    let source = Source { path: "p.test.yaml".to_owned(), bytes: bytes.to_vec() };
+    let source = Source::new("p.test.yaml", bytes);
     let node = ThisNode { name: "one".to_owned(), ..ThisNode::default() };
     let (_, complaints) = cases::read_cases(&[source], &World::default(), &node);
     check(bytes, &complaints);
@@ -67,12 +64,12 @@ pub fn test_cases(bytes: &[u8]) {
 
 /// Guardrails, held against a policy that has something of everything.
 pub fn guardrails(bytes: &[u8]) {
-    let source = Source { path: "g.guardrails.yaml".to_owned(), bytes: bytes.to_vec() };
+    let source = Source::new("g.guardrails.yaml", bytes);
     let (guardrails, complaints) = guardrails::read_guardrails([&source]);
     check(bytes, &complaints);
-    let sources = [Source { path: "p.yaml".to_owned(), bytes: POLICY.into() }];
+    let sources = [Source::new("p.yaml", POLICY)];
     let (policies, _) = read_policies(&sources, &Dialect::default());
-    let (world, _) = read_world(&[Source { path: "w.yaml".to_owned(), bytes: WORLD.into() }]);
+    let (world, _) = read_world(&[Source::new("w.yaml", WORLD)]);
     let node = ThisNode { name: "one".to_owned(), ..ThisNode::default() };
     let options = Options { pods: true, ..Options::default() };
     if let Ok(found) = guardrails::check(&guardrails, &sources, &policies, &world, &node, &options)

@@ -231,7 +231,7 @@ thread_local! {
 }
 
 fn image_of(rules: &str) -> Vec<u32> {
-    let source = |text: String| [Source { path: "p.yaml".to_owned(), bytes: text.into_bytes() }];
+    let source = |text: String| [Source::new("p.yaml", text)];
     let spec = if rules.is_empty() { "  ingress: []" } else { rules };
     let (policies, complaints) = read_policies(
         &source(format!(

@@ -41,7 +41,7 @@ const BOUND: usize = 1 << 30;
 #[test]
 fn a_million_rules_are_refused_and_a_hundred_thousand_are_read_within_a_gibibyte() {
     for (n_rules, is_read) in [(1_000_000u32, false), (100_000, true)] {
-        let source = Source { path: "p.yaml".to_owned(), bytes: rules(n_rules).into_bytes() };
+        let source = Source::new("p.yaml", rules(n_rules));
         let before = IN_USE.load(Ordering::Relaxed);
         PEAK.store(before, Ordering::Relaxed);
         let (policies, complaints) = read_policies(&[source], &Dialect::default());
@@ -62,7 +62,7 @@ fn a_million_rules_are_refused_and_a_hundred_thousand_are_read_within_a_gibibyte
         let all = vec![one; 9].join(", ");
         writeln!(bomb, "a{level}: &a{level} [{all}]").expect("a string");
     }
-    let source = Source { path: "p.yaml".to_owned(), bytes: bomb.into_bytes() };
+    let source = Source::new("p.yaml", bomb);
     let before = IN_USE.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
     let (_, complaints) = read_policies(&[source], &Dialect::default());

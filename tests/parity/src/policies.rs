@@ -152,8 +152,7 @@ pub fn compile_text(text: &str, generation: u32) -> anyhow::Result<Compiled> {
 /// # Errors
 /// A policy that is refused.
 pub fn compile_for(text: &str, own: &[IpAddr], generation: u32) -> anyhow::Result<Compiled> {
-    let source =
-        |path: &str, text: &str| Source { path: path.to_owned(), bytes: text.as_bytes().to_vec() };
+    let source = |path: &str, text: &str| Source::new(path, text);
     let (policies, complaints) = read_policies(&[source("p.yaml", text)], &Dialect::default());
     ensure!(complaints.is_empty(), "{complaints:?}\n{text}");
     let (world, complaints) = read_world(&[source("world.yaml", WORLD)]);

@@ -48,18 +48,22 @@ impl Sandbox {
         self.dir.join(pins)
     }
 
+    /// What programs with those pins are loaded by.
+    pub fn config(&self, pins: &str, capacity: Capacity) -> KernelConfig {
+        KernelConfig {
+            bpf_dir: self.pins(pins),
+            attach: AttachMode::Auto,
+            capacity,
+            reports_per_s: KernelConfig::REPORTS_PER_S,
+        }
+    }
+
     /// Loads the programs with pins of their own.
     ///
     /// # Errors
     /// Whatever the kernel refuses.
     pub fn kernel(&self, pins: &str, capacity: Capacity) -> anyhow::Result<Kernel> {
-        let config = KernelConfig {
-            bpf_dir: self.dir.join(pins),
-            attach: AttachMode::Auto,
-            capacity,
-            reports_per_s: KernelConfig::REPORTS_PER_S,
-        };
-        let (kernel, adopted) = Kernel::open(config)?;
+        let (kernel, adopted) = Kernel::open(self.config(pins, capacity))?;
         ensure!(adopted.slots.is_empty(), "a fresh folder holds no images");
         Ok(kernel)
     }

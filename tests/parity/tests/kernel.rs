@@ -1,12 +1,12 @@
 //! What the kernel's side promises beyond single verdicts: deadlines, growth
 //! beside live images, restarts, counters, and a bounded stream of events.
 
-use std::{net::IpAddr, thread, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, thread, time::Duration};
 
-use hostfw_daemon::kernel::{AttachMode, Capacity, Kernel, KernelConfig, KernelError};
+use hostfw_daemon::kernel::{Capacity, Kernel, KernelError};
 use hostfw_datapath::{
     ABI_VERSION, Action, Direction, Reason,
-    control_word::{ControlWord, InForce},
+    control_word::{ControlWord, InForce, SLOTS},
     image::{AT_CHECKSUM, AT_GENERATION},
     packet::Layer,
     sketch::{self, Content},
@@ -104,17 +104,41 @@ fn a_second_start_finds_what_the_first_has_left() {
     kernel.switch(word).expect("switch");
     let words = image(SSH, 41);
     drop(kernel);
-    let config = KernelConfig {
-        bpf_dir: sandbox.pins("pins"),
-        attach: AttachMode::Auto,
-        capacity: Capacity::SMALL,
-        reports_per_s: KernelConfig::REPORTS_PER_S,
-    };
+    let config = sandbox.config("pins", Capacity::SMALL);
     let (mut kernel, adopted) = Kernel::open(config).expect("a second start");
     assert_eq!(adopted.control, word);
     assert_eq!(adopted.slots.get(&live.slot).map(|slot| slot.generation), Some(41));
     assert_eq!(kernel.image(live.slot).expect("the image"), words);
     judge(&mut kernel, &syn(STRANGER, 22), (Action::Audit, Reason::DefaultDeny));
+}
+
+#[test]
+fn a_slot_that_is_prepared_holds_no_image_until_one_is_proven_there() {
+    let sandbox = Sandbox::enter("prepared").expect("namespaces");
+    let mut kernel = sandbox.kernel("pins", Capacity::SMALL).expect("programs");
+    // Every slot has held an image once.
+    for generation in 1..=SLOTS {
+        let live = load(&mut kernel, SSH, generation);
+        kernel.switch(ControlWord::confirmed(live)).expect("switch");
+    }
+    let all: BTreeSet<u32> = kernel.slots().keys().copied().collect();
+    kernel.prepare().expect("room");
+    judge(&mut kernel, &syn(FRIEND, 22), PASSES);
+    judge(&mut kernel, &syn(STRANGER, 22), FALLS);
+    let prepared: Vec<u32> =
+        all.into_iter().filter(|slot| !kernel.slots().contains_key(slot)).collect();
+    let [slot] = prepared.as_slice() else { panic!("one slot, not {prepared:?}") };
+    let word = ControlWord::confirmed(InForce { slot: *slot, audit: false });
+    assert!(kernel.switch(word).is_err(), "nothing is proven there");
+    drop(kernel);
+    let config = sandbox.config("pins", Capacity::SMALL);
+    let (mut kernel, _) = Kernel::open(config).expect("a second start");
+    assert!(!kernel.slots().contains_key(slot), "an empty map is no image");
+    judge(&mut kernel, &syn(FRIEND, 22), PASSES);
+    kernel.prepare().expect("room");
+    assert_eq!(load(&mut kernel, NOTHING, SLOTS + 1).slot, *slot);
+    kernel.switch(word).expect("switch");
+    judge(&mut kernel, &syn(FRIEND, 22), FALLS);
 }
 
 #[test]
@@ -125,12 +149,8 @@ fn a_start_with_a_larger_capacity_keeps_what_is_in_force() {
     let live = load(&mut kernel, SSH, 5);
     kernel.switch(ControlWord::confirmed(live)).expect("switch");
     drop(kernel);
-    let config = KernelConfig {
-        bpf_dir: sandbox.pins("pins"),
-        attach: AttachMode::Auto,
-        capacity: Capacity { pairs: Capacity::SMALL.pairs * 2, rules: Capacity::SMALL.rules * 2 },
-        reports_per_s: KernelConfig::REPORTS_PER_S,
-    };
+    let Capacity { pairs, rules } = Capacity::SMALL;
+    let config = sandbox.config("pins", Capacity { pairs: pairs * 2, rules: rules * 2 });
     let (mut kernel, adopted) = Kernel::open(config.clone()).expect("a second start");
     assert_eq!(adopted.slots.get(&live.slot).map(|slot| slot.generation), Some(5));
     judge(&mut kernel, &syn(FRIEND, 22), PASSES);

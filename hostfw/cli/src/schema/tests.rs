@@ -40,7 +40,7 @@ fn whatever_is_accepted_fits_the_schema() {
         if name.starts_with("world") || name == "node.yaml" || name == "expected.txt" {
             continue;
         }
-        let source = Source { path: name, bytes: fs::read(&path).expect("readable") };
+        let source = Source::new(name, fs::read(&path).expect("readable"));
         let (_, complaints) = read_enforceable(std::slice::from_ref(&source));
         if complaints.iter().any(|one| one.severity == Severity::Error) {
             continue;
@@ -77,7 +77,7 @@ fn what_is_misspelt_does_not_fit_the_schema() {
         "{nodeSelector: {matchLabel: {a: b}}, ingress: [{}]}",
         "{nodeSelector: {}, ingressDeny: [{toPorts: [{ports: [], rules: {http: [{}]}}]}]}",
     ] {
-        let source = Source { path: "p.yaml".to_owned(), bytes: document(spec).into_bytes() };
+        let source = Source::new("p.yaml", document(spec));
         let mut report = Report::new(&source);
         let documents = text::documents(&mut report);
         let faults = faults(&every_kind(), &json(&documents[0]));

@@ -81,7 +81,7 @@ pub(crate) struct Stand {
 impl Stand {
     /// A daemon that starts in a world.
     pub(crate) fn start(world: World, now_ms: u64) -> Self {
-        let source = Source { path: "hostfw.yaml".into(), bytes: world.config.clone().into() };
+        let source = Source::new("hostfw.yaml", world.config.clone());
         let adopted = world.word.map(|word| {
             let in_force = word.in_force(now_ms);
             let generation = &world.slots[&in_force.slot];
@@ -160,7 +160,7 @@ impl Stand {
             self.world.cluster = Some(result.clone());
         }
         if let Event::Config(Ok(source)) = &event {
-            self.world.config = String::from_utf8(source.bytes.clone()).expect("text");
+            self.world.config = String::from_utf8(source.bytes.to_vec()).expect("text");
         }
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
@@ -308,14 +308,12 @@ fn words(note: &Note) -> String {
 }
 
 pub(crate) fn config(text: &str) -> Source {
-    Source { path: "hostfw.yaml".into(), bytes: text.into() }
+    Source::new("hostfw.yaml", text)
 }
 
 pub(crate) fn snapshot(files: &[&str]) -> Snapshot {
-    let source = |(index, text): (usize, &&str)| Source {
-        path: format!("policies.d/{index}.yaml"),
-        bytes: (*text).into(),
-    };
+    let source =
+        |(index, text): (usize, &&str)| Source::new(format!("policies.d/{index}.yaml"), *text);
     Snapshot { sources: files.iter().enumerate().map(source).collect(), ignored: Vec::new() }
 }
 

@@ -90,14 +90,34 @@ impl Kernel {
         if self.links_lag {
             self.replace_programs()?;
         }
-        let index = self.idle_slot();
-        self.slots.remove(&index);
-        let maps = maps_dir(&self.config.bpf_dir);
-        place(&mut self.rehearsing, &maps, self.capacity, index, words)?;
+        self.prepare()?;
+        // Whatever goes wrong with it, it is used once.
+        let blank = self.blank.take().ok_or(KernelError::Missing { what: "image" })?;
+        let index = blank.slot;
+        blank.fill(words)?;
         self.forget_hits(index, slot.rules)?;
         rehearse(&mut self.rehearsing, index, words, addresses)?;
         self.slots.insert(index, slot);
         Ok(index)
+    }
+
+    /// Puts an empty map into the slot of the next image, unless there is one.
+    /// Most of a load is this, the room and the wait until no program reads what
+    /// was in the slot; whoever prepares has it done before the next image is
+    /// there.
+    ///
+    /// # Errors
+    /// A kernel without memory for it.
+    pub fn prepare(&mut self) -> Result<(), KernelError> {
+        let slot = self.idle_slot();
+        if self.blank.as_ref().is_some_and(|blank| blank.slot == slot) {
+            return Ok(());
+        }
+        self.slots.remove(&slot);
+        let maps = maps_dir(&self.config.bpf_dir);
+        let blank = Blank::put(&self.rehearsing, &maps, self.capacity, slot)?;
+        self.blank = Some(blank);
+        Ok(())
     }
 
     /// Whether an image can be loaded without programs for larger ones.
@@ -144,10 +164,12 @@ impl Kernel {
             .collect::<Result<_, _>>()?;
         let layers: Vec<Layer> =
             self.links.values().map(|links| links.layer).chain([Layer::Ethernet]).collect();
-        let object::Programs { enforcing, mut rehearsing } =
+        let object::Programs { enforcing, rehearsing } =
             object::load(&maps, capacity, &layers, self.config.reports_per_s)?;
+        // One that is prepared is too small.
+        self.blank = None;
         for (slot, words) in &kept {
-            place(&mut rehearsing, &maps, capacity, *slot, words)?;
+            Blank::put(&rehearsing, &maps, capacity, *slot)?.fill(words)?;
         }
         self.capacity = capacity;
         self.enforcing = enforcing;
@@ -159,37 +181,51 @@ impl Kernel {
     }
 }
 
-/// Creates the map of an image, fills it, reads it back, freezes it, and puts
-/// it into a slot.
-fn place(
-    object: &mut Ebpf,
-    maps: &Path,
-    capacity: Capacity,
+/// An empty map in a slot that is not in force, for one image.
+pub(super) struct Blank {
     slot: u32,
-    words: &[u32],
-) -> Result<(), KernelError> {
-    let failed = KernelError::map("image");
-    let made = sys::create_words(capacity.pairs).map_err(failed)?;
-    {
-        let memory = Shared::map(made.as_fd(), capacity.pairs, true).map_err(failed)?;
-        memory.write(words);
-        if memory.read(words.len()) != words {
-            return Err(KernelError::ReadBack { slot });
+    pairs: u32,
+    map: MapData,
+}
+
+impl Blank {
+    /// Creates the map and puts it into its slot.
+    fn put(
+        object: &Ebpf,
+        maps: &Path,
+        Capacity { pairs, .. }: Capacity,
+        slot: u32,
+    ) -> Result<Self, KernelError> {
+        let failed = KernelError::map("image");
+        let map = MapData::from_fd(sys::create_words(pairs).map_err(failed)?)
+            .map_err(KernelError::map("image"))?;
+        // Pinned beside and renamed: at no moment is the image of a slot without a
+        // pin, even when this program dies here.
+        let (pin, beside) = (image_pin(maps, slot), maps.join(format!("image_{slot}_new")));
+        let folder = |source| KernelError::Folder { path: beside.clone(), source };
+        if beside.exists() {
+            fs::remove_file(&beside).map_err(folder)?;
         }
+        map.pin(&beside)
+            .map_err(|source| KernelError::Pin { path: beside.clone(), source: source.into() })?;
+        fs::rename(&beside, &pin).map_err(folder)?;
+        set(object, slot, &map)?;
+        Ok(Self { slot, pairs, map })
     }
-    sys::freeze(made.as_fd()).map_err(failed)?;
-    let made = MapData::from_fd(made).map_err(KernelError::map("image"))?;
-    // Pinned beside and renamed: at no moment is the image of a slot without a
-    // pin, even when this program dies here.
-    let (pin, beside) = (image_pin(maps, slot), maps.join(format!("image_{slot}_new")));
-    let folder = |source| KernelError::Folder { path: beside.clone(), source };
-    if beside.exists() {
-        fs::remove_file(&beside).map_err(folder)?;
+
+    /// Writes an image, reads it back, and freezes it for good.
+    fn fill(self, words: &[u32]) -> Result<(), KernelError> {
+        let failed = KernelError::map("image");
+        let map = self.map.fd().as_fd();
+        {
+            let memory = Shared::map(map, self.pairs, true).map_err(failed)?;
+            memory.write(words);
+            if !memory.holds(words) {
+                return Err(KernelError::ReadBack { slot: self.slot });
+            }
+        }
+        sys::freeze(map).map_err(failed)
     }
-    made.pin(&beside)
-        .map_err(|source| KernelError::Pin { path: beside.clone(), source: source.into() })?;
-    fs::rename(&beside, &pin).map_err(folder)?;
-    set(object, slot, &made)
 }
 
 /// Puts the map of an image into a slot.
@@ -240,7 +276,7 @@ pub(super) fn adopt(maps: &Path) -> Result<BTreeMap<u32, Slot>, KernelError> {
 /// Puts an adopted image back into its slot. The pin and the slot may differ
 /// when an earlier daemon died while it grew.
 pub(super) fn restore(
-    object: &mut Ebpf,
+    object: &Ebpf,
     maps: &Path,
     capacity: Capacity,
     slot: u32,
@@ -250,7 +286,7 @@ pub(super) fn restore(
         return set(object, slot, &map);
     }
     let words = read_slot(maps, slot)?;
-    place(object, maps, capacity, slot, &words)
+    Blank::put(object, maps, capacity, slot)?.fill(&words)
 }
 
 /// Ports that the rehearsal tries.

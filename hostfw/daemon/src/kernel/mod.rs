@@ -107,6 +107,8 @@ pub struct Kernel {
     rehearsing: Ebpf,
     control: Shared,
     slots: BTreeMap<u32, Slot>,
+    /// Where the next image goes.
+    blank: Option<images::Blank>,
     links: BTreeMap<u32, links::Links>,
     lacks: Vec<Feature>,
     /// Programs were loaded that are not on every link yet.
@@ -134,7 +136,7 @@ impl Kernel {
             rules: pinned.rules.max(wanted.rules),
         });
         // Nearly every host has devices of this kind only.
-        let object::Programs { enforcing, mut rehearsing } =
+        let object::Programs { enforcing, rehearsing } =
             object::load(&maps, capacity, &[Layer::Ethernet], reports_per_s)
                 .map_err(probe::explain)?;
         object::unpin_others(&maps, capacity);
@@ -150,7 +152,7 @@ impl Kernel {
                 if !slots.contains_key(&slot) {
                     return Err(KernelError::LostImage { slot });
                 }
-                images::restore(&mut rehearsing, &maps, capacity, slot)?;
+                images::restore(&rehearsing, &maps, capacity, slot)?;
             }
         }
         let mut kernel = Self {
@@ -160,6 +162,7 @@ impl Kernel {
             rehearsing,
             control,
             slots,
+            blank: None,
             links: BTreeMap::new(),
             lacks: Feature::lacking(),
             links_lag: false,

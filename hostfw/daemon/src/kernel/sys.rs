@@ -281,18 +281,17 @@ impl Shared {
         unsafe { AtomicU8::from_ptr(first.cast::<u8>().add(byte)) }.store(1, Ordering::Relaxed);
     }
 
-    /// Copies words in; the mapping must be writable. The rest becomes zero.
+    /// Copies words in; the mapping must be writable.
     pub(super) fn write(&self, words: &[u32]) {
-        let mut pairs = words.chunks(2);
-        for index in 0..self.pairs {
-            let pair = pairs.next().unwrap_or(&[]);
-            let low = pair.first().copied().unwrap_or(0);
-            let high = pair.get(1).copied().unwrap_or(0);
-            let value = (u64::from(high) << 32) | u64::from(low);
-            if value != 0 {
-                self.cell(index).store(value, Ordering::Relaxed);
-            }
+        for (index, value) in pairs(words).enumerate() {
+            self.cell(index).store(value, Ordering::Relaxed);
         }
+    }
+
+    /// Whether it begins with these words.
+    pub(super) fn holds(&self, words: &[u32]) -> bool {
+        let is_held = |(index, value)| self.cell(index).load(Ordering::Relaxed) == value;
+        words.len().div_ceil(2) <= self.pairs && pairs(words).enumerate().all(is_held)
     }
 
     /// Copies `count` words out.
@@ -306,6 +305,13 @@ impl Shared {
         words.truncate(count);
         words
     }
+}
+
+/// Words two by two, as they stand in the memory of a map.
+fn pairs(words: &[u32]) -> impl Iterator<Item = u64> {
+    let (pairs, rest) = words.as_chunks::<2>();
+    let last = rest.first().map(|low| u64::from(*low));
+    pairs.iter().map(|[low, high]| u64::from(*high) << 32 | u64::from(*low)).chain(last)
 }
 
 impl Drop for Shared {

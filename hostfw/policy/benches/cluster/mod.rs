@@ -103,7 +103,7 @@ pub(crate) fn sources(size: Size) -> Vec<Source> {
         for number in first..n_documents.min(first + 100) {
             document(&mut text, number, size);
         }
-        sources.push(Source { path: format!("{first:06}.yaml"), bytes: text.into_bytes() });
+        sources.push(Source::new(format!("{first:06}.yaml"), text));
     }
     sources
 }

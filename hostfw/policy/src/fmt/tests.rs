@@ -21,7 +21,7 @@ fn check(cases: &[(&str, &str)]) {
 }
 
 fn source(text: &str) -> Source {
-    Source { path: "p.yaml".to_owned(), bytes: text.as_bytes().to_vec() }
+    Source::new("p.yaml", text)
 }
 
 #[test]
