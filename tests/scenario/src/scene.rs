@@ -58,13 +58,18 @@ pub fn pair(lab: &Lab) -> (Host, Host) {
              addr add 2001:db8::{number}/64 dev eth0 nodad\n"
         ));
     }
-    // A busy kernel opens the queue of a device a while after it was set up, and
-    // drops what comes before.
-    wait_until("both ends carry packets", 10 * SECOND, || {
-        let is_up = |host: &Host| host.ip_output(&["link", "show", "eth0"]).contains("state UP");
-        is_up(&node) && is_up(&peer)
-    });
+    wait_until_up(&[(&node, "eth0"), (&peer, "eth0")]);
     (node, peer)
+}
+
+/// Waits until devices carry packets: a busy kernel opens the queue of one a while
+/// after it was set up, and drops what comes before.
+pub fn wait_until_up(devices: &[(&Host, &str)]) {
+    wait_until("the devices carry packets", 10 * SECOND, || {
+        devices
+            .iter()
+            .all(|(host, device)| host.ip_output(&["link", "show", device]).contains("state UP"))
+    });
 }
 
 /// A policy for every node, with the rule lists given as YAML.

@@ -16,7 +16,7 @@ use std::{
 use hostfw_api::Mode;
 use hostfw_scenario::{
     Echo, Firewall, Host, Lab, Reach, binary, lab, reaches,
-    scene::{MS, SECOND, SILENCE, node_port, open_port, pair, peer_port, policy},
+    scene::{MS, SECOND, SILENCE, node_port, open_port, pair, peer_port, policy, wait_until_up},
     tcp, udp,
 };
 
@@ -225,6 +225,7 @@ fn container(lab: &Lab, node: &Host) -> Option<Host> {
     container.ip(
         "link set eth0 up\naddr add 172.17.0.2/24 dev eth0\nroute add default via 172.17.0.1\n",
     );
+    wait_until_up(&[(node, "box0"), (&container, "eth0")]);
     node.sysctl("net/ipv4/ip_forward", "1");
     let rules = node.folder().join("nat.nft");
     let text = "table ip nat { chain out { type nat hook postrouting priority 100; \

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use hostfw_scenario::{
     Echo, Firewall, Host, Lab, Reach, Stream, lab, reaches,
-    scene::{MS, SECOND, SILENCE, policy},
+    scene::{MS, SECOND, SILENCE, policy, wait_until_up},
     udp,
 };
 
@@ -24,6 +24,7 @@ fn way(lab: &Lab) -> (Host, Host, Host) {
          link set eth1 up\naddr add 198.51.100.1/24 dev eth1\n");
     server.ip("link set eth0 up\naddr add 198.51.100.2/24 dev eth0\n\
          route add default via 198.51.100.1\n");
+    wait_until_up(&[(&client, "eth0"), (&router, "eth0"), (&router, "eth1"), (&server, "eth0")]);
     router.sysctl("net/ipv4/ip_forward", "1");
     (client, router, server)
 }
