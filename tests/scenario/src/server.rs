@@ -41,6 +41,8 @@ impl Echo {
         let stop = Arc::new(AtomicBool::new(false));
         let listener = host.inside(|| TcpListener::bind(at)).expect("a free TCP port");
         let socket = host.inside(|| UdpSocket::bind(at)).expect("a free UDP port");
+        // A connection that is refused because too many wait is not the firewall's.
+        syscall::enlarge_backlog(listener.as_fd()).expect("a listening socket");
         listener.set_nonblocking(true).expect("an open socket");
         socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a limit above zero");
         let (stop_tcp, stop_udp) = (Arc::clone(&stop), Arc::clone(&stop));

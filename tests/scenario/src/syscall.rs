@@ -122,6 +122,12 @@ pub(crate) fn enlarge_receive_buffer(socket: BorrowedFd<'_>) -> io::Result<()> {
     })
 }
 
+/// Lets so many connections wait to be accepted as the kernel allows.
+pub(crate) fn enlarge_backlog(listener: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: a number of an open descriptor.
+    check(unsafe { libc::listen(listener.as_raw_fd(), i32::MAX) })
+}
+
 /// Opens a TCP connection from an address of the host's choice.
 pub(crate) fn connect_from(
     source: Ipv4Addr,

@@ -13,7 +13,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{Host, syscall, wait::eventually};
@@ -172,13 +172,19 @@ impl Connections {
             let mut count = Count { sent: 0, arrived: 0 };
             while !stop_client.load(SeqCst) {
                 count.sent += 1;
+                let begin = Instant::now();
                 match TcpStream::connect_timeout(&destination, limit) {
                     // A refusal is an answer too: the firewall let it through.
                     Ok(_) => count.arrived += 1,
                     Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                         count.arrived += 1;
                     }
-                    Err(_) => {}
+                    Err(error) => {
+                        if count.lost() == 1 {
+                            let (number, after) = (count.sent, begin.elapsed());
+                            eprintln!("{destination}: attempt {number} {error} after {after:?}");
+                        }
+                    }
                 }
                 std::thread::sleep(pause);
             }
