@@ -5,7 +5,7 @@
 
 mod cluster;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use cluster::{PODS_EACH, Size, options, pod, sources, this_node, world};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -59,7 +59,7 @@ fn pods(criterion: &mut Criterion) {
             pod.addresses =
                 [IpAddr::from([10, 250, 1, 1]), IpAddr::from([0xfd99, 0, 0, 0, 0, 0, 0, 1])].into();
             let key = (key.0, format!("{}-new", key.1));
-            pod.labels.insert("hash".to_owned(), "new".to_owned());
+            Arc::make_mut(&mut pod.workload).labels.insert("hash".to_owned(), "new".to_owned());
             let mut after = world.clone();
             after.pods.insert(key.clone(), pod.clone().into());
             let change =

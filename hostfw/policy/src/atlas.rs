@@ -167,7 +167,7 @@ impl End {
             let has_all = |labels: &BTreeMap<String, String>| {
                 wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
             };
-            let pod = world.pods.iter().find(|(_, pod)| has_all(&pod.labels));
+            let pod = world.pods.iter().find(|(_, pod)| has_all(&pod.workload.labels));
             let ((namespace, name), _) = pod.ok_or_else(unknown)?;
             return Ok(Self::Pod(namespace.clone(), name.clone()));
         }
@@ -290,19 +290,18 @@ impl<'a> Atlas<'a> {
 
     /// The first address of an end.
     fn address(&self, end: &End) -> Option<IpAddr> {
-        let first = |addresses: &std::collections::BTreeSet<IpAddr>| addresses.first().copied();
         match end {
             End::Address(address) => Some(*address),
             End::Node(name) => {
                 let own = (*name == self.this.name).then(|| self.this.addresses.first().copied());
-                let known = self.world.nodes.get(name).and_then(|node| first(&node.addresses));
-                own.flatten().or(known)
+                let known = self.world.nodes.get(name).and_then(|node| node.addresses.first());
+                own.flatten().or(known.copied())
             }
             End::Pod(namespace, name) => {
                 let pod = self.world.pods.get(&(namespace.clone(), name.clone()))?;
-                first(&pod.addresses)
+                pod.addresses.first().copied()
             }
-            End::Entity(Entity::KubeApiserver) => first(&self.world.api_servers),
+            End::Entity(Entity::KubeApiserver) => self.world.api_servers.first().copied(),
             End::Entity(_) => None,
         }
     }

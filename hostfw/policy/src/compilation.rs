@@ -265,6 +265,8 @@ impl Compilation {
         self.writer.set(image::AT_N_PEER_CLASSES, count(self.classes.sets.len()));
         self.list_own();
         self.writer.finish();
+        self.table.forget();
+        self.verdicts.forget();
     }
 }
 

@@ -2,8 +2,6 @@
 //! deterministic: equal input gives equal words. It does not read text and loads
 //! nothing.
 
-use std::sync::Arc;
-
 use crate::{
     compilation::Compilation,
     compiled::Compiled,
@@ -54,8 +52,8 @@ pub fn compile(
     generation: u32,
 ) -> Result<Compiled, CompileError> {
     let (compilation, mut compiled) = Compilation::new(policies, world, node, options, generation)?;
-    let Compilation { writer, sets, verdicts, .. } = compilation;
-    compiled.words = Arc::new(writer.into_words());
+    let Compilation { mut writer, sets, verdicts, .. } = compilation;
+    compiled.words = writer.share();
     compiled.verdicts.sets = sets;
     compiled.verdicts.of_verdict = verdicts.of_verdict;
     Ok(compiled)

@@ -10,8 +10,10 @@ pub(crate) mod trie6;
 #[cfg(test)]
 mod drawn;
 
+use std::{hash::BuildHasher, sync::Arc};
+
 use hostfw_datapath::{ABI_VERSION, image};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::compile::{CompileError, MAX_IMAGE_WORDS};
 
@@ -22,28 +24,36 @@ fn is_multiple(at: u32, of: usize) -> bool {
     usize::try_from(at).is_ok_and(|at| at.is_multiple_of(of))
 }
 
-/// The image under construction. Equal blocks are stored once.
+/// The image under construction. Equal blocks are stored once, and never change.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    words: Vec<u32>,
-    blocks: FxHashMap<Box<[u32]>, u32>,
+    words: Arc<Vec<u32>>,
+    /// Where blocks stand, by a hash of their words, which are not kept twice.
+    blocks: FxHashMap<u64, u32>,
 }
 
 impl Writer {
     /// An image with an empty header.
     pub(crate) fn new() -> Self {
         let header = usize::try_from(image::HEADER_WORDS).unwrap_or(0);
-        Self { words: vec![0; header], blocks: FxHashMap::default() }
+        Self { words: Arc::new(vec![0; header]), blocks: FxHashMap::default() }
     }
 
     /// Stores a block and gives its offset.
     pub(crate) fn block(&mut self, block: &[u32]) -> Result<u32, CompileError> {
-        if let Some(at) = self.blocks.get(block) {
-            return Ok(*at);
+        let hash = FxBuildHasher.hash_one(block);
+        if let Some(at) = self.known(hash, block) {
+            return Ok(at);
         }
         let at = self.append(block)?;
-        self.blocks.insert(block.into(), at);
+        self.blocks.insert(hash, at);
         Ok(at)
+    }
+
+    /// Where a block stands. One whose hash another one has is as good as new.
+    fn known(&self, hash: u64, block: &[u32]) -> Option<u32> {
+        let at = self.blocks.get(&hash).copied()?;
+        (self.words(at, block.len()) == block).then_some(at)
     }
 
     /// Stores a block that no other one equals.
@@ -52,7 +62,7 @@ impl Writer {
         if self.words.len() + block.len() > MAX_IMAGE_WORDS {
             return Err(CompileError::TooLarge);
         }
-        self.words.extend_from_slice(block);
+        self.own().extend_from_slice(block);
         Ok(at)
     }
 
@@ -60,24 +70,26 @@ impl Writer {
     /// it fits there, and gives its offset.
     pub(crate) fn aligned_block(&mut self, block: &[u32]) -> Result<u32, CompileError> {
         let line = block.len().min(CACHE_LINE_WORDS);
-        if let Some(at) = self.blocks.get(block).filter(|at| is_multiple(**at, line)) {
-            return Ok(*at);
+        let hash = FxBuildHasher.hash_one(block);
+        if let Some(at) = self.known(hash, block).filter(|at| is_multiple(*at, line)) {
+            return Ok(at);
         }
         let at = self.aligned_append(block)?;
-        self.blocks.insert(block.into(), at);
+        self.blocks.insert(hash, at);
         Ok(at)
     }
 
     /// The same for a block that no other one equals.
     pub(crate) fn aligned_append(&mut self, block: &[u32]) -> Result<u32, CompileError> {
         let line = block.len().min(CACHE_LINE_WORDS);
-        self.words.resize(self.words.len().next_multiple_of(line), 0);
+        let n_words = self.words.len().next_multiple_of(line);
+        self.own().resize(n_words, 0);
         self.append(block)
     }
 
     /// Sets a word that belongs to no block.
     pub(crate) fn set(&mut self, at: u32, word: u32) {
-        if let Some(slot) = usize::try_from(at).ok().and_then(|at| self.words.get_mut(at)) {
+        if let Some(slot) = usize::try_from(at).ok().and_then(|at| self.own().get_mut(at)) {
             *slot = word;
         }
     }
@@ -101,14 +113,28 @@ impl Writer {
         self.set(image::AT_CHECKSUM, checksum);
     }
 
+    /// The words, to be changed. Somebody else may have those that were written
+    /// before; a copy has some room to grow.
+    fn own(&mut self) -> &mut Vec<u32> {
+        if Arc::get_mut(&mut self.words).is_none() {
+            let mut words = Vec::with_capacity(self.words.len() + self.words.len() / 16);
+            words.extend_from_slice(&self.words);
+            self.words = Arc::new(words);
+        }
+        Arc::make_mut(&mut self.words)
+    }
+
     /// All words so far.
     pub(crate) fn all(&self) -> &[u32] {
         &self.words
     }
 
-    /// The words, once nothing is to be written any more.
-    pub(crate) fn into_words(self) -> Vec<u32> {
-        self.words
+    /// The words, to be kept while more is written, or nothing any more.
+    pub(crate) fn share(&mut self) -> Arc<Vec<u32>> {
+        if let Some(words) = Arc::get_mut(&mut self.words) {
+            words.shrink_to_fit();
+        }
+        Arc::clone(&self.words)
     }
 }
 
@@ -138,7 +164,7 @@ pub fn image_of_addresses(v4: &[(u32, u32)], v6: &[(u128, u32)]) -> Result<Vec<u
         writer.set(at, word);
     }
     writer.finish();
-    Ok(writer.into_words())
+    Ok(writer.share().to_vec())
 }
 
 /// The entries that concern the addresses from `first` to `last`.

@@ -91,7 +91,7 @@ impl Identity {
             is_api_server: false,
             labels: pod_labels(namespace, pod, world, options),
             node_labels: None,
-            ports: pod.ports.clone(),
+            ports: pod.workload.ports.clone(),
         }
     }
 
@@ -168,7 +168,7 @@ impl Known {
         }
         let mut pods = FxHashMap::default();
         for ((namespace, _), pod) in &world.pods {
-            let key = (namespace, &pod.labels, &pod.service_account, &pod.ports);
+            let key = (namespace, &pod.workload);
             let number = *pods
                 .entry(key)
                 .or_insert_with(|| known.add(Identity::pod(namespace, pod, world, options)));
@@ -231,10 +231,10 @@ fn object_labels(labels: &BTreeMap<String, String>, options: &Options) -> Labels
 
 /// What selectors see of a pod (rule 3).
 pub(crate) fn pod_labels(namespace: &str, pod: &Pod, world: &World, options: &Options) -> Labels {
-    let mut labels = object_labels(&pod.labels, options);
+    let mut labels = object_labels(&pod.workload.labels, options);
     labels.insert(K8S, NAMESPACE, namespace);
     labels.insert(K8S, CLUSTER, LOCAL_CLUSTER);
-    labels.insert(K8S, SERVICE_ACCOUNT, &pod.service_account);
+    labels.insert(K8S, SERVICE_ACCOUNT, &pod.workload.service_account);
     // Every namespace bears its own name as a label, even where no object of
     // it is known.
     let named = format!("{NAMESPACE_LABELS}.kubernetes.io/metadata.name");

@@ -74,7 +74,7 @@ impl PeerPorts {
         if wanted.is_empty() {
             return Self::default();
         }
-        let all = world.pods.values().flat_map(|pod| &pod.ports);
+        let all = world.pods.values().flat_map(|pod| &pod.workload.ports);
         let found: BTreeSet<&ContainerPort> =
             all.filter(|port| wanted.contains(&(port.name.as_str(), port.protocol))).collect();
         let mut ports: BTreeMap<(String, u8), Vec<ContainerPort>> = wanted
@@ -112,7 +112,7 @@ impl<'p> Parts<'p> {
             match &rule.services {
                 Services::Every => parts.push(part),
                 Services::Only(entries) => {
-                    parts.extend(entries.iter().map(|one| Part { l7: one.l7.as_ref(), ..part }));
+                    parts.extend(entries.iter().map(|one| Part { l7: one.l7.as_deref(), ..part }));
                 }
             }
         }

@@ -137,7 +137,9 @@ pub struct PolicyRule {
 impl PolicyRule {
     /// With the summary of all the rest.
     pub(crate) fn summed_up(self) -> Self {
-        Self { summary: summary::of(&self).into(), ..self }
+        let summary = summary::of(&self).into();
+        // A copy holds nothing in reserve: rules stay as long as their file.
+        Self { summary, ..self.clone() }
     }
 }
 

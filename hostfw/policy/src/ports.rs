@@ -52,7 +52,7 @@ pub struct Entry {
     /// Services by the name of a pod's port.
     pub named: Vec<NamedPort>,
     /// What a proxy is to look at.
-    pub l7: Option<L7>,
+    pub l7: Option<Box<L7>>,
 }
 
 impl From<Vec<Service>> for Entry {
@@ -158,7 +158,7 @@ fn entry(node: &Node, place: &Place<'_>, report: &mut Report<'_>) -> Option<Entr
             has_range,
             is_clusterwide: place.is_clusterwide,
         };
-        entry.l7 = l7::read(&mut fields, &context, report);
+        entry.l7 = l7::read(&mut fields, &context, report).map(Box::new);
     }
     fields.finish(report, |unknown| match unknown {
         "port" | "endPort" | "protocol" => {

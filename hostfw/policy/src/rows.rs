@@ -2,7 +2,8 @@
 //! 16-way tree whose equal nodes are stored once. Adding a rule to a row copies
 //! one path for every class the rule is about and shares all the rest.
 
-use rustc_hash::FxHashMap;
+use indexmap::IndexSet;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::{
     compile::{CompileError, MAX_IMAGE_WORDS},
@@ -22,8 +23,8 @@ pub(crate) type RowId = u32;
 /// All rows of one compilation.
 #[derive(Debug)]
 pub(crate) struct Rows {
-    nodes: Vec<[u32; WAYS]>,
-    known: FxHashMap<[u32; WAYS], u32>,
+    /// By their numbers.
+    nodes: IndexSet<[u32; WAYS], FxBuildHasher>,
     levels: u32,
     /// By level: the node that no rule matches.
     empty: Vec<u32>,
@@ -39,8 +40,7 @@ impl Rows {
             levels += 1;
         }
         let mut rows = Self {
-            nodes: Vec::new(),
-            known: FxHashMap::default(),
+            nodes: IndexSet::default(),
             levels,
             empty: Vec::new(),
             unions: FxHashMap::default(),
@@ -56,7 +56,12 @@ impl Rows {
     /// Makes room for so many more nodes at once.
     pub(crate) fn reserve(&mut self, n_nodes: usize) {
         self.nodes.reserve(n_nodes);
-        self.known.reserve(n_nodes);
+    }
+
+    /// Gives up what only saves time while much is written.
+    pub(crate) fn forget(&mut self) {
+        self.unions = FxHashMap::default();
+        self.nodes.shrink_to_fit();
     }
 
     /// Levels of every row.
@@ -66,7 +71,11 @@ impl Rows {
 
     /// The children of a node: sets at the last level, nodes above it.
     pub(crate) fn children(&self, node: u32) -> [u32; WAYS] {
-        usize::try_from(node).ok().and_then(|at| self.nodes.get(at)).copied().unwrap_or([0; WAYS])
+        usize::try_from(node)
+            .ok()
+            .and_then(|at| self.nodes.get_index(at))
+            .copied()
+            .unwrap_or([0; WAYS])
     }
 
     /// The row that no rule matches.
@@ -187,17 +196,11 @@ impl Rows {
     }
 
     fn intern(&mut self, children: [u32; WAYS]) -> Result<u32, CompileError> {
-        if let Some(node) = self.known.get(&children) {
-            return Ok(*node);
-        }
         // Intermediate rows are never written, so a multiple of the image may
         // be needed; what needs more will not fit either.
         if self.nodes.len() * WAYS > MAX_IMAGE_WORDS * 4 {
             return Err(CompileError::TooLarge);
         }
-        let node = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
-        self.nodes.push(children);
-        self.known.insert(children, node);
-        Ok(node)
+        Ok(u32::try_from(self.nodes.insert_full(children).0).unwrap_or(u32::MAX))
     }
 }

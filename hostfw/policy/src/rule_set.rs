@@ -4,7 +4,8 @@
 //! "Fast mergeable integer maps"): the form of a set does not depend on the
 //! order in which it grew, so equal sets have equal numbers.
 
-use rustc_hash::FxHashMap;
+use indexmap::IndexSet;
+use rustc_hash::FxBuildHasher;
 
 /// The number of a set within its [`RuleSets`].
 pub(crate) type SetId = u32;
@@ -15,8 +16,8 @@ pub(crate) const EMPTY: SetId = 0;
 /// All sets of one compilation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RuleSets {
-    nodes: Vec<Parts>,
-    known: FxHashMap<Parts, SetId>,
+    /// By their numbers.
+    all: IndexSet<Parts, FxBuildHasher>,
 }
 
 /// What a set consists of.
@@ -32,25 +33,28 @@ pub(crate) enum Parts {
 
 impl Default for RuleSets {
     fn default() -> Self {
-        Self { nodes: vec![Parts::Empty], known: FxHashMap::from_iter([(Parts::Empty, EMPTY)]) }
+        Self { all: IndexSet::from_iter([Parts::Empty]) }
     }
 }
 
 impl RuleSets {
     /// Makes room for so many more parts at once.
     pub(crate) fn reserve(&mut self, n_parts: usize) {
-        self.nodes.reserve(n_parts);
-        self.known.reserve(n_parts);
+        self.all.reserve(n_parts);
     }
 
     /// Number of stored parts, which is what memory follows.
     pub(crate) fn n_parts(&self) -> usize {
-        self.nodes.len()
+        self.all.len()
     }
 
     /// What a set consists of.
     pub(crate) fn parts(&self, set: SetId) -> Parts {
-        usize::try_from(set).ok().and_then(|at| self.nodes.get(at)).copied().unwrap_or(Parts::Empty)
+        usize::try_from(set)
+            .ok()
+            .and_then(|at| self.all.get_index(at))
+            .copied()
+            .unwrap_or(Parts::Empty)
     }
 
     /// The set with one more rule.
@@ -160,13 +164,7 @@ impl RuleSets {
     }
 
     fn intern(&mut self, parts: Parts) -> SetId {
-        if let Some(set) = self.known.get(&parts) {
-            return *set;
-        }
-        let set = u32::try_from(self.nodes.len()).unwrap_or(EMPTY);
-        self.nodes.push(parts);
-        self.known.insert(parts, set);
-        set
+        u32::try_from(self.all.insert_full(parts).0).unwrap_or(EMPTY)
     }
 }
 

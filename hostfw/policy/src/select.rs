@@ -224,7 +224,7 @@ fn pods(
         }
         let labels = identity::pod_labels(namespace, pod, world, options);
         let specs = finder.specs(&labels);
-        let key = (specs, pod.ports.clone());
+        let key = (specs, pod.workload.ports.clone());
         let number = *finder.known.entry(key).or_insert_with_key(|(specs, ports)| {
             let (specs, ports) = (specs.clone(), ports.clone());
             candidates.push(Candidate { kind: Kind::Pod, ports, specs });

@@ -170,7 +170,7 @@ impl Standing {
     fn publish(&mut self) {
         let Self { compilation, compiled, .. } = self;
         std::mem::swap(&mut compilation.sets, &mut compiled.verdicts.sets);
-        compiled.words = Arc::new(compilation.writer.all().to_vec());
+        compiled.words = compilation.writer.share();
         let known = compiled.verdicts.of_verdict.len();
         let new = compilation.verdicts.of_verdict.get(known..).unwrap_or_default();
         compiled.verdicts.of_verdict.extend_from_slice(new);
@@ -186,7 +186,7 @@ impl Standing {
         let mut come = Vec::new();
         for change in pods {
             let Some(pod) = change.after else { continue };
-            if !pod.ports.iter().all(|port| self.compilation.peer_ports.knows(port)) {
+            if !pod.workload.ports.iter().all(|port| self.compilation.peer_ports.knows(port)) {
                 return None;
             }
             come.push((Identity::pod(change.namespace, pod, world, options), &pod.addresses));
@@ -315,7 +315,7 @@ impl Standing {
                 SubjectName::Pod { namespace: (*namespace).to_owned(), name: (*name).to_owned() };
             let profile = |pod: &Pod| {
                 let labels = pod_labels(namespace, pod, world, options);
-                self.compilation.finder.find(&labels, &pod.ports)
+                self.compilation.finder.find(&labels, &pod.workload.ports)
             };
             if let Some(pod) = before.filter(is_here) {
                 let (_, policies) = profile(pod)?;
@@ -327,7 +327,8 @@ impl Standing {
             }
             if let Some(pod) = after.filter(is_here) {
                 let labels = pod_labels(namespace, pod, world, options);
-                let (profile, policies) = self.compilation.finder.find(&labels, &pod.ports)?;
+                let (profile, policies) =
+                    self.compilation.finder.find(&labels, &pod.workload.ports)?;
                 let [ingress, egress] = &self.compilation.profiles.get(profile)?.directions;
                 let [ingress_in_force, egress_in_force] =
                     [ingress, egress].map(|one| one.force.in_force);

@@ -37,8 +37,8 @@ pub struct World {
 pub struct ClusterNode {
     /// Its labels, unfiltered.
     pub labels: BTreeMap<String, String>,
-    /// Its own addresses.
-    pub addresses: BTreeSet<IpAddr>,
+    /// Its own addresses, ascending, each once.
+    pub addresses: Vec<IpAddr>,
     /// The prefixes its pods get their addresses from.
     pub pod_cidrs: Vec<IpNet>,
 }
@@ -46,15 +46,23 @@ pub struct ClusterNode {
 /// A pod with addresses of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
-    /// Its labels, unfiltered.
-    pub labels: BTreeMap<String, String>,
-    /// Its addresses.
-    pub addresses: BTreeSet<IpAddr>,
+    /// What it is one of many of.
+    pub workload: Arc<Workload>,
+    /// Its addresses, ascending, each once.
+    pub addresses: Vec<IpAddr>,
     /// The name of its node, where it is known.
     pub node: Option<String>,
-    /// Its service account.
+}
+
+/// What pods of one application have in common. There are many pods and few
+/// applications, so they share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Workload {
+    /// Their labels, unfiltered.
+    pub labels: BTreeMap<String, String>,
+    /// Their service account.
     pub service_account: String,
-    /// The ports of its containers that have a name.
+    /// The ports of their containers that have a name.
     pub ports: Vec<ContainerPort>,
 }
 

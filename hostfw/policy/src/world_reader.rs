@@ -2,7 +2,11 @@
 //! many fields, so what is not read here is passed over; what is read must have
 //! its right type. It does not know what policies make of it.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use crate::{
     cidr,
@@ -10,7 +14,7 @@ use crate::{
     document::{POLICY_KINDS, WORLD_KINDS},
     fields, ports,
     text::{self, Node, Position, Value},
-    world::{CidrGroup, ClusterNode, ContainerPort, Pod, World},
+    world::{CidrGroup, ClusterNode, ContainerPort, Pod, Workload, World},
 };
 
 /// Reads every object of a directory, in the order of the paths. The world is
@@ -38,6 +42,8 @@ pub(crate) type ObjectName = (&'static str, Arc<str>);
 pub(crate) struct Reader {
     pub(crate) world: World,
     pub(crate) places: Places,
+    /// Those of the pods so far, for others to share.
+    pub(crate) workloads: BTreeSet<Arc<Workload>>,
     file: FileReading,
 }
 
@@ -143,18 +149,21 @@ impl Reader {
     }
 
     fn node(&mut self, node: &Node, metadata: Metadata, report: &mut Report<'_>) {
-        let mut read = ClusterNode { labels: metadata.labels, ..ClusterNode::default() };
+        let mut addresses = BTreeSet::new();
+        let mut pod_cidrs = Vec::new();
         for item in list_at(node, &["status", "addresses"], report) {
             let kind = field(item, "type").and_then(|kind| fields::text(kind, "type", report));
             if matches!(kind, Some("InternalIP" | "ExternalIP")) {
-                read.addresses.extend(address(field(item, "address"), item.at, report));
+                addresses.extend(address(field(item, "address"), item.at, report));
             }
         }
         let many = list_at(node, &["spec", "podCIDRs"], report);
         let one = at(node, &["spec", "podCIDR"], report);
         for item in if many.is_empty() { one.map_or(&[][..], std::slice::from_ref) } else { many } {
-            read.pod_cidrs.extend(cidr::read(item, "podCIDR", report));
+            pod_cidrs.extend(cidr::read(item, "podCIDR", report));
         }
+        let addresses = addresses.into_iter().collect();
+        let read = ClusterNode { labels: metadata.labels, addresses, pod_cidrs };
         self.world.nodes.insert(metadata.name, read);
     }
 
@@ -168,30 +177,44 @@ impl Reader {
         if on_host == Some(true) || matches!(phase, Some("Succeeded" | "Failed")) {
             return;
         }
-        let mut read = Pod { labels: metadata.labels, ..Pod::default() };
+        let mut addresses = BTreeSet::new();
         for item in list_at(node, &["status", "podIPs"], report) {
-            read.addresses.extend(address(field(item, "ip"), item.at, report));
+            addresses.extend(address(field(item, "ip"), item.at, report));
         }
         if let Some(one) = at(node, &["status", "podIP"], report) {
-            read.addresses.extend(address(Some(one), one.at, report));
+            addresses.extend(address(Some(one), one.at, report));
         }
-        read.node = at(node, &["spec", "nodeName"], report)
+        let name_of_node = at(node, &["spec", "nodeName"], report)
             .and_then(|name| fields::text(name, "nodeName", report))
             .map(str::to_owned);
-        read.service_account = at(node, &["spec", "serviceAccountName"], report)
+        let service_account = at(node, &["spec", "serviceAccountName"], report)
             .and_then(|name| fields::text(name, "serviceAccountName", report))
             .unwrap_or("default")
             .to_owned();
+        let mut ports = Vec::new();
         for container in list_at(node, &["spec", "containers"], report) {
-            read.ports.extend(container_ports(container, report));
+            ports.extend(container_ports(container, report));
         }
         // An init container that restarts always runs beside the others.
         for container in list_at(node, &["spec", "initContainers"], report) {
             if field(container, "restartPolicy").is_some_and(|policy| is_text(policy, "Always")) {
-                read.ports.extend(container_ports(container, report));
+                ports.extend(container_ports(container, report));
             }
         }
+        let workload = self.shared(Workload { labels: metadata.labels, service_account, ports });
+        let addresses = addresses.into_iter().collect();
+        let read = Pod { workload, addresses, node: name_of_node };
         self.world.pods.insert((metadata.namespace, metadata.name), Arc::new(read));
+    }
+
+    /// The one that was read before, if it is equal.
+    fn shared(&mut self, workload: Workload) -> Arc<Workload> {
+        if let Some(known) = self.workloads.get(&workload) {
+            return Arc::clone(known);
+        }
+        let workload = Arc::new(workload);
+        self.workloads.insert(Arc::clone(&workload));
+        workload
     }
 
     fn cidr_group(&mut self, node: &Node, metadata: Metadata, report: &mut Report<'_>) {

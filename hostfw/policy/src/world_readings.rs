@@ -40,6 +40,8 @@ impl WorldReadings {
         for source in in_order {
             self.files.insert(source.path.clone(), self.reader.file(source));
         }
+        // Of those that no pod shares any more, none is kept.
+        self.reader.workloads.clear();
     }
 
     /// Takes over what has changed. `None` where one file does not tell all

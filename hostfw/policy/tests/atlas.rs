@@ -7,7 +7,7 @@ use hostfw_policy::{
     Dialect, Options, Source, ThisNode, World,
     atlas::{Atlas, AtlasError, End},
     read_policies,
-    world::Pod,
+    world::{Pod, Workload},
 };
 
 #[test]
@@ -89,7 +89,8 @@ fn world() -> World {
         let mut labels: BTreeMap<String, String> = labels.collect();
         labels.insert("app".to_owned(), "web".to_owned());
         let addresses = [[192, 0, 2, number].into()].into();
-        Pod { labels, addresses, node: Some("n".to_owned()), ..Pod::default() }
+        let workload = Workload { labels, ..Workload::default() }.into();
+        Pod { workload, addresses, node: Some("n".to_owned()) }
     };
     let mut world = World::default();
     world.pods.insert(("shop".to_owned(), "web-0".to_owned()), pod(1, &[]).into());

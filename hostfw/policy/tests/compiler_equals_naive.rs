@@ -15,7 +15,7 @@ use hostfw_policy::{
     Compiled, Dialect, Direction, Enforcement, Options, Severity, Source, ThisNode, World, compile,
     diff::{Change, diff},
     read_policies,
-    world::{CidrGroup, ClusterNode, Pod},
+    world::{CidrGroup, ClusterNode, Pod, Workload},
 };
 use ipnet::IpNet;
 use naive::{Outcome, Packet, judge};
@@ -405,9 +405,10 @@ fn directory() -> impl Strategy<Value = String> {
     })
 }
 
-fn addresses() -> impl Strategy<Value = BTreeSet<IpAddr>> {
+fn addresses() -> impl Strategy<Value = Vec<IpAddr>> {
     let address = select(ADDRESSES).prop_map(|address| address.parse().expect("an address"));
     proptest::collection::btree_set(address, 0..4)
+        .prop_map(|addresses| addresses.into_iter().collect())
 }
 
 fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
@@ -430,11 +431,13 @@ fn world() -> impl Strategy<Value = World> {
         (select(&["one", "two"][..]), select(&["p1", "p2"][..]))
             .prop_map(|(space, name)| (space.to_owned(), name.to_owned())),
         (labels(), addresses()).prop_map(|(labels, addresses)| Pod {
-            labels,
+            workload: Arc::new(Workload {
+                labels,
+                service_account: "default".to_owned(),
+                ports: Vec::new(),
+            }),
             addresses,
             node: None,
-            service_account: "default".to_owned(),
-            ports: Vec::new(),
         }),
         0..4,
     );
@@ -456,6 +459,7 @@ fn world() -> impl Strategy<Value = World> {
                 namespaces.insert("two".to_owned(), team);
             }
             let pods = pods.into_iter().map(|(name, pod)| (name, Arc::new(pod))).collect();
+            let api_servers = api_servers.into_iter().collect();
             World { nodes, pods, namespaces, cidr_groups, api_servers, ..World::default() }
         },
     )

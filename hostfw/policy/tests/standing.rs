@@ -2,11 +2,7 @@
 //! every one of many random changes of pods and nodes, for every subject, peer
 //! and service.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use hostfw_datapath::{Address, Image as _, image};
 use hostfw_policy::{
@@ -15,7 +11,7 @@ use hostfw_policy::{
     diff::diff,
     ports::TCP,
     read_policies,
-    world::{ClusterNode, ContainerPort, Pod},
+    world::{ClusterNode, ContainerPort, Pod, Workload},
 };
 use proptest::prelude::*;
 
@@ -119,11 +115,12 @@ fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
     )
 }
 
-fn addresses() -> impl Strategy<Value = BTreeSet<IpAddr>> {
+fn addresses() -> impl Strategy<Value = Vec<IpAddr>> {
     proptest::collection::btree_set(
         proptest::sample::select(ADDRESSES).prop_map(|one| one.parse().expect("an address")),
         0..3,
     )
+    .prop_map(|addresses| addresses.into_iter().collect())
 }
 
 fn node_change() -> impl Strategy<Value = (String, Option<ClusterNode>)> {
@@ -139,15 +136,10 @@ fn node_change() -> impl Strategy<Value = (String, Option<ClusterNode>)> {
 fn pod_change() -> impl Strategy<Value = ((String, String), Option<Pod>)> {
     let ports = proptest::sample::select(vec![None, Some(8080), Some(80)]);
     let pod = (labels(), addresses(), any::<bool>(), ports).prop_map(
-        |(labels, addresses, here, ports): (_, BTreeSet<IpAddr>, _, _)| Pod {
-            labels,
+        |(labels, addresses, here, ports)| Pod {
+            workload: workload(labels, ports),
             addresses,
             node: Some(if here { "this" } else { "other" }.to_owned()),
-            service_account: "default".to_owned(),
-            ports: ports
-                .iter()
-                .map(|port| ContainerPort { name: "http".to_owned(), protocol: TCP, port: *port })
-                .collect(),
         },
     );
     let key = (
@@ -242,16 +234,21 @@ proptest! {
 
 fn pod(number: u32, app: &str, node: &str) -> ((String, String), Pod) {
     let [_, b, c, d] = number.to_be_bytes();
+    let labels = [("app", app), ("hash", &number.to_string())]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
     let pod = Pod {
-        labels: [("app", app), ("hash", &number.to_string())]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into(),
-        addresses: [IpAddr::from([10, b, c, d])].into(),
+        workload: workload(labels.into(), Some(8080)),
+        addresses: vec![IpAddr::from([10, b, c, d])],
         node: Some(node.to_owned()),
-        service_account: "default".to_owned(),
-        ports: vec![ContainerPort { name: "http".to_owned(), protocol: TCP, port: 8080 }],
     };
     (("one".to_owned(), format!("p{number}")), pod)
+}
+
+/// With a port that it calls `http`.
+fn workload(labels: BTreeMap<String, String>, port_of: Option<u16>) -> Arc<Workload> {
+    let port = |port| ContainerPort { name: "http".to_owned(), protocol: TCP, port };
+    let service_account = "default".to_owned();
+    Arc::new(Workload { labels, service_account, ports: port_of.into_iter().map(port).collect() })
 }
 
 fn shared((key, pod): ((String, String), Pod)) -> ((String, String), Arc<Pod>) {
@@ -298,7 +295,7 @@ fn ordinary_changes_need_no_compilation() {
     moved.addresses = [IpAddr::from([10, 0, 0, 8])].into();
     assert!(changed(&with((pod(701, "a", "").0, moved.clone()))).is_none(), "a taken address");
     moved.addresses = [IpAddr::from([10, 9, 9, 9])].into();
-    moved.ports[0].port = 9090;
+    Arc::make_mut(&mut moved.workload).ports[0].port = 9090;
     assert!(changed(&with((pod(701, "a", "").0, moved))).is_none(), "a port of another meaning");
 
     let node = |address: [u8; 4]| ClusterNode {

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
@@ -12,7 +13,7 @@ use hostfw_policy::{
     ThisNode, World, compile,
     ports::{SCTP, TCP, UDP},
     read_policies,
-    world::{CidrGroup, ClusterNode, ContainerPort, Pod},
+    world::{CidrGroup, ClusterNode, ContainerPort, Pod, Workload},
 };
 
 use crate::vectors::{self, Scenario, SubjectOf};
@@ -64,6 +65,12 @@ pub(crate) fn options(options: &vectors::Options) -> anyhow::Result<Options> {
     })
 }
 
+/// In the order of the world, each once.
+fn addresses(written: &[IpAddr]) -> Vec<IpAddr> {
+    let all: BTreeSet<IpAddr> = written.iter().copied().collect();
+    all.into_iter().collect()
+}
+
 /// The world as the compiler takes it.
 pub(crate) fn world(written: &vectors::World) -> anyhow::Result<World> {
     let mut world = World::default();
@@ -73,7 +80,7 @@ pub(crate) fn world(written: &vectors::World) -> anyhow::Result<World> {
         world.namespaces.insert(name.clone(), labels);
     }
     for node in &written.nodes {
-        let addresses: BTreeSet<IpAddr> = node.ips.iter().copied().collect();
+        let addresses = addresses(&node.ips);
         if node.apiserver {
             world.api_servers.extend(&addresses);
         }
@@ -92,11 +99,16 @@ pub(crate) fn world(written: &vectors::World) -> anyhow::Result<World> {
             ports.push(ContainerPort { name: port.name.clone(), protocol, port: port.port });
         }
         let read = Pod {
-            labels: pod.labels.clone(),
-            addresses: pod.ips.iter().copied().collect(),
+            workload: Arc::new(Workload {
+                labels: pod.labels.clone(),
+                service_account: pod
+                    .service_account
+                    .clone()
+                    .unwrap_or_else(|| "default".to_owned()),
+                ports,
+            }),
+            addresses: addresses(&pod.ips),
             node: pod.node.clone(),
-            service_account: pod.service_account.clone().unwrap_or_else(|| "default".to_owned()),
-            ports,
         };
         world.pods.insert((pod.namespace.clone(), pod.name.clone()), read.into());
     }

@@ -3,15 +3,16 @@
 //! and in other namespaces, by prefixes, entities and nodes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 use hostfw_policy::{
     Options, Source, ThisNode, World,
     ports::TCP,
-    world::{ClusterNode, ContainerPort, Pod},
+    world::{ClusterNode, ContainerPort, Pod, Workload},
 };
 
 /// Rules of one document.
@@ -59,14 +60,16 @@ pub(crate) fn pod(number: u32, size: Size) -> ((String, String), Pod) {
             + 2,
     );
     let pod = Pod {
-        labels: BTreeMap::from([
-            ("app".to_owned(), app),
-            ("tier".to_owned(), ["front", "back", "db"][number as usize % 3].to_owned()),
-        ]),
-        addresses: BTreeSet::from([IpAddr::V4(v4), IpAddr::V6(v6)]),
+        workload: Arc::new(Workload {
+            labels: BTreeMap::from([
+                ("app".to_owned(), app),
+                ("tier".to_owned(), ["front", "back", "db"][number as usize % 3].to_owned()),
+            ]),
+            service_account: "default".to_owned(),
+            ports: vec![ContainerPort { name: "http".to_owned(), protocol: TCP, port: 8080 }],
+        }),
+        addresses: vec![IpAddr::V4(v4), IpAddr::V6(v6)],
         node: Some(format!("node-{}", (number / PODS_EACH) % size.nodes)),
-        service_account: "default".to_owned(),
-        ports: vec![ContainerPort { name: "http".to_owned(), protocol: TCP, port: 8080 }],
     };
     ((namespace, format!("pod-{number}")), pod)
 }
@@ -81,11 +84,8 @@ pub(crate) fn world(size: Size) -> World {
     for number in 0..size.nodes {
         let address = Ipv4Addr::from(0xc0a8_0000_u32.wrapping_sub(0x0010_0000) + number);
         let labels = BTreeMap::from([("role".to_owned(), "worker".to_owned())]);
-        let node = ClusterNode {
-            labels,
-            addresses: BTreeSet::from([IpAddr::V4(address)]),
-            ..ClusterNode::default()
-        };
+        let node =
+            ClusterNode { labels, addresses: vec![IpAddr::V4(address)], ..ClusterNode::default() };
         world.nodes.insert(format!("node-{number}"), node);
     }
     let pods = (0..size.pods).map(|number| pod(number, size));

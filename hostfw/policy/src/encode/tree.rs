@@ -75,6 +75,12 @@ impl Verdicts {
         }
     }
 
+    /// Gives up what only saves time while much is written: equal nodes are found
+    /// by their words, too.
+    pub(crate) fn forget(&mut self) {
+        self.written = FxHashMap::default();
+    }
+
     /// Writes all verdicts and gives their offset.
     pub(crate) fn write(&self, writer: &mut Writer) -> Result<u32, CompileError> {
         let n_words = u32::try_from(self.of_verdict.len()).unwrap_or(0) * VERDICT_WORDS;

@@ -184,7 +184,7 @@ impl Cells {
 /// Every port that some pod has a name for.
 fn pod_ports(world: &World) -> BTreeMap<(&str, u8), Vec<&ContainerPort>> {
     let mut ports: BTreeMap<(&str, u8), Vec<&ContainerPort>> = BTreeMap::new();
-    for port in world.pods.values().flat_map(|pod| &pod.ports) {
+    for port in world.pods.values().flat_map(|pod| &pod.workload.ports) {
         let known = ports.entry((port.name.as_str(), port.protocol)).or_default();
         if !known.contains(&port) {
             known.push(port);

@@ -43,7 +43,7 @@ pub(super) fn find(scene: &Scene<'_>, findings: &mut Findings) {
         .world
         .pods
         .values()
-        .flat_map(|pod| &pod.ports)
+        .flat_map(|pod| &pod.workload.ports)
         .map(|port| port.name.as_str())
         .collect();
     let asks_dns = scene.policies.iter().flat_map(|policy| policy.specs.iter()).any(has_dns_rule);

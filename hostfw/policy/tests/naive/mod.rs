@@ -222,13 +222,13 @@ fn who(world: &World, node: &ThisNode, address: IpAddr) -> Peer {
     } else if let Some(((namespace, _), pod)) = pod {
         peer.is_pod = true;
         peer.is_api_server = false;
-        peer.labels = from_object(&pod.labels);
+        peer.labels = from_object(&pod.workload.labels);
         let mut add = |key: &str, value: &str| {
             peer.labels.push(("k8s".to_owned(), key.to_owned(), value.to_owned()));
         };
         add("io.kubernetes.pod.namespace", namespace);
         add("io.cilium.k8s.policy.cluster", "default");
-        add("io.cilium.k8s.policy.serviceaccount", &pod.service_account);
+        add("io.cilium.k8s.policy.serviceaccount", &pod.workload.service_account);
         add("io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name", namespace);
         for (key, value) in world.namespaces.get(namespace).into_iter().flatten() {
             add(&format!("io.cilium.k8s.namespace.labels.{key}"), value);
