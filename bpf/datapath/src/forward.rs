@@ -16,7 +16,7 @@ use crate::{
         Case, Direction, Judged, addresses_only, allowed, audited, denied, judged, pass, refuse,
         unread,
     },
-    memory::{Ask, Known, quoted},
+    memory::{Ask, Known, quoted, quoted_upper},
     parse::{self, Carried, Depth, Fragment, Network, Upper, protocol},
     verdict::Answer,
 };
@@ -149,7 +149,9 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     /// answer to one.
     #[inline(always)]
     fn forwarded_error<P: Packet>(&self, packet: &P, network: &Network, upper: &Upper) -> Verdict {
-        let Some((quoted, inner)) = quoted(packet, network, upper) else {
+        let quoted = quoted(packet, network, upper);
+        let inner = quoted.and_then(|quoted| quoted_upper(packet, &quoted));
+        let (Some(quoted), Some(inner)) = (quoted, inner) else {
             return refuse(Reason::Malformed);
         };
         let Network { source, destination, .. } = &quoted;

@@ -5,8 +5,8 @@
 //!
 //! ```text
 //! header            48 words, offsets below; the words of this host among them
-//! peers v4          16-8-4-4 trie: address -> peer word
-//! peers v6          trie as wide as it is full, see [`V6Node`]: address -> peer word
+//! peers             a trie for each family, as wide as it is full, see
+//!                   [`TrieNode`]: address -> peer word
 //! protocols         256 words: protocol -> port class, or where to look it up;
 //!                   those of TCP and UDP stand in the header, too
 //! subjects          8 words for each but this host: per direction flags, rows,
@@ -27,8 +27,8 @@ use crate::{Address, Direction, verdict::Answer};
 
 /// The words of one generation, wherever they are kept.
 ///
-/// The kernel overrides the two look-ups that walk a tree, by functions of its
-/// own around the same code: its verifier then reads each walk once, and not
+/// The kernel overrides the look-ups that walk a tree, by functions of its own
+/// around the same code: its verifier then reads each walk once, and not
 /// once on every path that leads there.
 pub trait Image: Sized {
     /// The word at an index; 0 when the index is outside.
@@ -47,10 +47,28 @@ pub trait Image: Sized {
         [self.word(at), self.word(at.wrapping_add(1))]
     }
 
-    /// The peer word of an IPv6 address.
+    /// The node that compares at an offset.
     #[inline(always)]
-    fn peer_v6(&self, address: &Address) -> u32 {
-        walk_v6(self, address)
+    fn comparison(&self, at: u32) -> Comparison {
+        let word = |index: u32| self.word(at.wrapping_add(index));
+        Comparison {
+            prefix: [
+                word(NODE_PREFIX),
+                word(NODE_PREFIX + 1),
+                word(NODE_PREFIX + 2),
+                word(NODE_PREFIX + 3),
+            ],
+            inside: word(NODE_INSIDE),
+            outside: word(NODE_OUTSIDE),
+            spare: word(NODE_SPARE),
+            unused: 0,
+        }
+    }
+
+    /// The peer word of an address, from a word of its trie on.
+    #[inline(always)]
+    fn below(&self, word: u32, address: &Address) -> u32 {
+        walk_trie(self, word, address)
     }
 
     /// The verdict index for a question.
@@ -168,9 +186,9 @@ pub const HEADER_WORDS: u32 = 48;
 pub const AT_MAGIC: u32 = 0;
 /// Header: number of the generation, counted by the daemon.
 pub const AT_GENERATION: u32 = 1;
-/// Header: offset of the IPv4 root, 65,536 peer words or node pointers.
+/// Header: the root of the IPv4 addresses, a peer word or a node pointer.
 pub const AT_V4: u32 = 2;
-/// Header: the IPv6 root itself, a peer word or a node pointer.
+/// Header: the root of the IPv6 addresses, likewise.
 pub const AT_V6: u32 = 3;
 /// Header: the protocol word of TCP.
 pub const AT_TCP: u32 = 4;
@@ -227,22 +245,44 @@ pub const CLASS: u32 = (1 << 24) - 1;
 /// Offset bits of a [`POINTER`] or [`PORTS`]/[`TYPES`] word.
 pub const OFFSET: u32 = (1 << 29) - 1;
 
-/// Words in which pointers to IPv6 nodes count: a node of the first kind, half
-/// of a cache line. The others begin with a cache line.
-pub const V6_UNIT: u32 = 8;
-/// IPv6 node that compares: the 128 bits in four words, most significant first,
-/// zero behind the last digit that counts.
-pub const V6_PREFIX: u32 = 0;
-/// IPv6 node that compares: the word of addresses that have the digits.
-pub const V6_INSIDE: u32 = 4;
-/// IPv6 node that compares: the peer word of all others.
-pub const V6_OUTSIDE: u32 = 5;
+/// Words in which pointers to nodes count: a node of the first kind, half of a
+/// cache line. The others begin with a cache line.
+pub const NODE_UNIT: u32 = 8;
+/// Node that compares: the 128 bits in four words, most significant first, zero
+/// behind the last bit that counts.
+pub const NODE_PREFIX: u32 = 0;
+/// Node that compares: the word of addresses that have the digits.
+pub const NODE_INSIDE: u32 = 4;
+/// Node that compares: the peer word of all others.
+pub const NODE_OUTSIDE: u32 = 5;
+/// Node that compares: how many bits (0..=3) of the last digit do not count.
+pub const NODE_SPARE: u32 = 6;
 
-/// What a pointer to an IPv6 node says of it, so that a step of the walk waits
-/// for one load. Every node is about digits (of four bits) behind those that the
-/// nodes before it were about.
+/// A node that compares, as its words stand one behind the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Comparison {
+    /// From [`NODE_PREFIX`] on.
+    pub prefix: [u32; 4],
+    /// At [`NODE_INSIDE`].
+    pub inside: u32,
+    /// At [`NODE_OUTSIDE`].
+    pub outside: u32,
+    /// At [`NODE_SPARE`].
+    pub spare: u32,
+    /// It fills its [`NODE_UNIT`].
+    pub unused: u32,
+}
+
+/// Digits of an address before those of its family: an IPv4 address is a mapped
+/// one, whose first 24 say no more than that.
+pub const V4_DIGITS: u32 = 24;
+
+/// What a pointer to a node of a trie says of it, so that a step of the walk
+/// waits for one load. Every node is about digits (of four bits) behind those
+/// that the nodes before it were about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct V6Node {
+pub struct TrieNode {
     /// How many digits select the child, 1 to 3: the node is an array of 16, 256
     /// or 4,096 words. 0 for a node that compares all digits so far, and has one
     /// child.
@@ -253,24 +293,25 @@ pub struct V6Node {
     pub at: u32,
 }
 
-impl V6Node {
+impl TrieNode {
     const UNITS: u32 = (1 << 24) - 1;
 
     /// The node that a word with [`POINTER`] leads to.
     #[inline(always)]
     pub const fn of(word: u32) -> Self {
-        let at = (word & Self::UNITS).wrapping_mul(V6_UNIT);
+        let at = (word & Self::UNITS).wrapping_mul(NODE_UNIT);
         Self { selects: (word >> 29) & 3, digit: (word >> 24) & 31, at }
     }
 
     /// The word that leads to it.
     pub const fn pointer(self) -> u32 {
-        POINTER | (self.selects & 3) << 29 | (self.digit & 31) << 24 | (self.at / V6_UNIT)
+        POINTER | (self.selects & 3) << 29 | (self.digit & 31) << 24 | (self.at / NODE_UNIT)
     }
 }
 
-/// Every node on a path takes one of so many digits, at least.
-const V6_DEPTH: u32 = 32;
+/// Every node on a path takes one of 32 digits, at least, but one that compares
+/// a part of a digit may have one below it that selects by the same.
+const MAX_DEPTH: u32 = 33;
 
 /// Protocol word: offset of 256 page offsets, each page 256 port classes.
 pub const PORTS: u32 = 1 << 31;
@@ -313,7 +354,8 @@ pub const NO_RULE: u32 = u32::MAX;
 /// The peer word of an address.
 #[inline(always)]
 pub fn peer<I: Image>(image: &I, address: &Address) -> u32 {
-    if address.is_v4() { peer_v4(image, address.low32()) } else { image.peer_v6(address) }
+    let root = image.header(if address.is_v4() { AT_V4 } else { AT_V6 });
+    if root & POINTER == 0 { root } else { image.below(root, address) }
 }
 
 /// True for an address in the header's lists of [`LOCAL`] ones: most packets
@@ -343,58 +385,42 @@ fn own_v6<I: Image>(image: &I, at: u32) -> Address {
     ])
 }
 
+/// Walks a trie, from a word of it on.
 #[inline(always)]
-fn peer_v4<I: Image>(image: &I, address: u32) -> u32 {
-    let mut word = image.word(image.header(AT_V4).wrapping_add(address >> 16));
-    if word & POINTER != 0 {
-        word = image.word((word & OFFSET).wrapping_add((address >> 8) & 0xff));
-    }
-    if word & POINTER != 0 {
-        word = image.word((word & OFFSET).wrapping_add((address >> 4) & 0xf));
-    }
-    if word & POINTER != 0 {
-        word = image.word((word & OFFSET).wrapping_add(address & 0xf));
-    }
-    word
-}
-
-/// Walks the IPv6 trie.
-#[inline(always)]
-pub fn walk_v6<I: Image>(image: &I, address: &Address) -> u32 {
-    let mut word = image.header(AT_V6);
+pub fn walk_trie<I: Image>(image: &I, mut word: u32, address: &Address) -> u32 {
     let mut depth = 0;
-    while depth < V6_DEPTH {
+    while depth < MAX_DEPTH {
         if word & POINTER == 0 {
             return word;
         }
-        let V6Node { selects, digit, at } = V6Node::of(word);
-        let child = if selects == 0 {
-            if !is_inside(image, at, address, digit) {
-                return image.word(at.wrapping_add(V6_OUTSIDE));
+        let TrieNode { selects, digit, at } = TrieNode::of(word);
+        word = if selects == 0 {
+            let node = image.comparison(at);
+            if !node.holds(address, digit) {
+                return node.outside;
             }
-            V6_INSIDE
+            node.inside
         } else {
-            digits(address, digit, selects)
+            image.word(at.wrapping_add(digits(address, digit, selects)))
         };
-        word = image.word(at.wrapping_add(child));
         depth += 1;
     }
     word
 }
 
-/// Whether an address has the digits of a node, the last one included.
-#[inline(always)]
-fn is_inside<I: Image>(image: &I, node: u32, address: &Address, last: u32) -> bool {
-    let half = |at: u32| {
-        let first = image.word(node.wrapping_add(V6_PREFIX + at));
-        u64::from(first) << 32 | u64::from(image.word(node.wrapping_add(V6_PREFIX + at + 1)))
-    };
-    let behind = 60 - (last & 15) * 4;
-    let high = address.high ^ half(0);
-    if last < 16 {
-        return high >> behind == 0;
+impl Comparison {
+    /// Whether an address has the digits of the node, the last one included as far
+    /// as it counts.
+    #[inline(always)]
+    fn holds(&self, address: &Address, last: u32) -> bool {
+        let [first, second, third, fourth] = self.prefix;
+        let behind = 60 - (last & 15) * 4 + (self.spare & 3);
+        let high = address.high ^ (u64::from(first) << 32 | u64::from(second));
+        if last < 16 {
+            return high >> behind == 0;
+        }
+        high == 0 && (address.low ^ (u64::from(third) << 32 | u64::from(fourth))) >> behind == 0
     }
-    high == 0 && (address.low ^ half(2)) >> behind == 0
 }
 
 /// Some digits (1 to 3) of an address, from a position (0..=31) on, as a number.

@@ -51,17 +51,21 @@ pub(crate) fn picture(ingress: bool, egress: bool) -> Vec<u32> {
         words.extend(node);
         at
     };
-    let mut v4 = vec![0u32; 65_536];
-    let mut net = |a: usize, b: usize, word: u32| v4[a * 256 + b] = word;
-    net(10, 0, LOCAL);
-    net(192, 0, 1);
-    net(198, 51, 2);
-    net(10, 244, 3 | ELSEWHERE);
-    let v4 = place(&mut words, v4);
+    let mut v4 = vec![0u32; 256];
+    for (a, nets) in
+        [(10, &[(0, LOCAL), (244, 3 | ELSEWHERE)][..]), (192, &[(0, 1)]), (198, &[(51, 2)])]
+    {
+        let mut node = vec![0u32; 256];
+        nets.iter().for_each(|(b, word)| node[*b] = *word);
+        let at = place(&mut words, node);
+        v4[a] = TrieNode { selects: 2, digit: V4_DIGITS + 2, at }.pointer();
+    }
+    let at = place(&mut words, v4);
+    let v4 = TrieNode { selects: 2, digit: V4_DIGITS, at }.pointer();
     let mut node = vec![0u32; 16];
     node[0xf] = LOCAL;
     node[0x2] = 1;
-    let v6 = V6Node { selects: 1, digit: 0, at: place(&mut words, node) }.pointer();
+    let v6 = TrieNode { selects: 1, digit: 0, at: place(&mut words, node) }.pointer();
 
     // Port classes: 1 TCP 22, 2 TCP 80, 3 UDP 53, 4 echo request.
     let zeros = place(&mut words, vec![0; 256]);

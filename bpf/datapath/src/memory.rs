@@ -141,13 +141,13 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     /// on the sender's word alone.
     #[inline(always)]
     fn is_related<P: Packet>(&self, packet: &P, network: &Network, upper: &Upper) -> bool {
-        let Some((quoted, inner)) = quoted(packet, network, upper) else { return false };
+        let Some(quoted) = quoted(packet, network, upper) else { return false };
         if quoted.source != network.destination {
             return false;
         }
+        let Some(inner) = quoted_upper(packet, &quoted) else { return false };
         let key = FlowKey::sent(&quoted, &inner);
-        let entry = self.tables.recall(Table::Own, &key);
-        if entry.is_live(inner.protocol, self.tables.now_s()) {
+        if self.is_live(Table::Own, &key) {
             true
         } else if inner.protocol == protocol::TCP {
             self.tables.opener(&key) != Opener::Nobody
@@ -290,11 +290,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
 
 /// The packet that an ICMP error quotes, as far as its headers can be followed.
 #[inline(always)]
-pub(crate) fn quoted<P: Packet>(
-    packet: &P,
-    network: &Network,
-    upper: &Upper,
-) -> Option<(Network, Upper)> {
+pub(crate) fn quoted<P: Packet>(packet: &P, network: &Network, upper: &Upper) -> Option<Network> {
     let offset = upper.offset.wrapping_add(8);
     if offset >= parse::MAX_QUOTE_OFFSET {
         return None;
@@ -304,12 +300,14 @@ pub(crate) fn quoted<P: Packet>(
     if quoted.after > network.end {
         return None;
     }
-    let quoted = Network { end: quoted.end.min(network.end), ..quoted };
+    Some(Network { end: quoted.end.min(network.end), ..quoted })
+}
+
+/// Its upper layer; `None` for a later fragment, too.
+#[inline(always)]
+pub(crate) fn quoted_upper<P: Packet>(packet: &P, quoted: &Network) -> Option<Upper> {
     let inner = packet.upper(quoted.start(Depth::Quoted)).ok()?;
-    if matches!(inner.fragment, Fragment::Later) {
-        return None;
-    }
-    Some((quoted, inner))
+    (!matches!(inner.fragment, Fragment::Later)).then_some(inner)
 }
 
 #[cfg(test)]

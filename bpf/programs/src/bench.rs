@@ -71,7 +71,7 @@ pub(crate) fn hostfw_draw_v4(context: TcContext) -> i32 {
 pub(crate) fn hostfw_look_v6(context: TcContext) -> i32 {
     turns(&context, |image, number, _| {
         let Address { high, low } = drawn::prefix_v6(number).0;
-        image.peer_v6(&Address { high: black_box(high), low }) ^ (number + 1)
+        image::peer(image, &Address { high: black_box(high), low }) ^ (number + 1)
     })
 }
 

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use hostfw_datapath::{
     Address, Direction, Image,
-    image::{self, Passage, Question},
+    image::{self, Comparison, Passage, Question},
     verdict::Answer,
 };
 
@@ -51,8 +51,22 @@ impl Image for Generation {
     }
 
     #[inline(always)]
-    fn peer_v6(&self, address: &Address) -> u32 {
-        hostfw_peer_v6(self.slot, address.high, address.low)
+    fn comparison(&self, at: u32) -> Comparison {
+        let bits = maps::window_bits();
+        // Nodes begin with a unit, so that none lies in two windows.
+        let at = at & !(image::NODE_UNIT - 1);
+        // SAFETY: the pointer came from the outer map in this program run.
+        let Some(window) = unsafe { self.words.as_ref() }.get_ptr(at >> bits) else {
+            return Comparison::default();
+        };
+        let inside = at & ((1 << bits) - 1);
+        // SAFETY: an element has that many words, and whole units.
+        unsafe { *window.cast::<u32>().add(inside as usize).cast() }
+    }
+
+    #[inline(always)]
+    fn below(&self, word: u32, address: &Address) -> u32 {
+        hostfw_below(self.slot, word, address.high, address.low)
     }
 
     #[inline(always)]
@@ -76,22 +90,6 @@ impl Image for Generation {
     fn answer(&self, direction: Direction, address: &Address, protocol: u8, port: u16) -> Answer {
         let what = what(direction, protocol, port);
         Answer::from_word(hostfw_answer(self.slot, what, address.high, address.low))
-    }
-}
-
-/// The same with its walks in place, for a function that does nothing else: one
-/// frame on the stack instead of three.
-struct InPlace(Generation);
-
-impl Image for InPlace {
-    #[inline(always)]
-    fn header(&self, at: u32) -> u32 {
-        self.0.header(at)
-    }
-
-    #[inline(always)]
-    fn word(&self, at: u32) -> u32 {
-        self.0.word(at)
     }
 }
 
@@ -149,6 +147,16 @@ impl Image for Flat {
     }
 
     #[inline(always)]
+    fn comparison(&self, at: u32) -> Comparison {
+        let at = opaque(u64::from(at));
+        if at >= self.words - u64::from(image::NODE_UNIT - 1) {
+            return Comparison::default();
+        }
+        // SAFETY: the element has that many words.
+        unsafe { *self.start.as_ptr().add(at as usize).cast() }
+    }
+
+    #[inline(always)]
     fn find(&self, question: Question) -> u32 {
         // Trees are for hosts with very many rules: not in the way of others.
         match image::find_dense(self, question) {
@@ -158,8 +166,8 @@ impl Image for Flat {
     }
 
     #[inline(always)]
-    fn peer_v6(&self, address: &Address) -> u32 {
-        self.generation.peer_v6(address)
+    fn below(&self, word: u32, address: &Address) -> u32 {
+        self.generation.below(word, address)
     }
 
     #[inline(always)]
@@ -180,13 +188,17 @@ fn direction(what: u32) -> Direction {
     if what >> 24 == 0 { Direction::Ingress } else { Direction::Egress }
 }
 
-/// The IPv6 walk as a global function: the verifier reads it once, with any
-/// arguments, and not on every path that calls it.
+/// The walk to a peer word as a global function: the verifier reads it once, with
+/// any arguments, and not on every path that calls it.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn hostfw_peer_v6(slot: u32, high: u64, low: u64) -> u32 {
+extern "C" fn hostfw_below(slot: u32, word: u32, high: u64, low: u64) -> u32 {
+    let address = Address { high, low };
+    if let Some(image) = Flat::of(slot) {
+        return image::walk_trie(&image, word, &address);
+    }
     match Generation::of(slot) {
-        Some(generation) => image::walk_v6(&generation, &Address { high, low }),
+        Some(image) => image::walk_trie(&image, word, &address),
         None => 0,
     }
 }
@@ -195,11 +207,16 @@ extern "C" fn hostfw_peer_v6(slot: u32, high: u64, low: u64) -> u32 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn hostfw_find(slot: u32, peer_class: u32, what: u32) -> u32 {
-    let Some(generation) = Generation::of(slot) else { return 0 };
     let (protocol, port) = ((what >> 16) as u8, what as u16);
     let direction = direction(what);
     let question = Question { subject: image::HOST, direction, peer_class, protocol, port };
-    image::walk(&generation, question)
+    if let Some(image) = Flat::of(slot) {
+        return image::walk(&image, question);
+    }
+    match Generation::of(slot) {
+        Some(image) => image::walk(&image, question),
+        None => 0,
+    }
 }
 
 /// The walk for what is forwarded, likewise.
@@ -230,5 +247,5 @@ extern "C" fn hostfw_answer(slot: u32, what: u32, high: u64, low: u64) -> u32 {
     let Some(generation) = Generation::of(slot) else { return 0 };
     let (protocol, port) = ((what >> 16) as u8, what as u16);
     let address = Address { high, low };
-    image::answer(&InPlace(generation), direction(what), &address, protocol, port) as u32
+    image::answer(&generation, direction(what), &address, protocol, port) as u32
 }

@@ -21,7 +21,7 @@ use crate::{
     encode::{
         Writer, protocols,
         tree::{Placed, Tree, Verdicts},
-        trie4, trie6,
+        trie,
     },
     identity::Known,
     matrix::Matrix,
@@ -156,14 +156,11 @@ impl Compilation {
         }
         let forward = compiled.subject(&SubjectName::Forward).unwrap_or(image::HOST);
         let writer = &mut compilation.writer;
-        let at_v4 = trie4::write(writer, &peers.v4)?;
-        let at_v6 = trie6::write(writer, &peers.v6)?;
+        trie::write(writer, &peers.v4, &peers.v6)?;
         protocols::write(writer, &compilation.ports)?;
         for (at, word) in [
             (image::AT_MAGIC, MAGIC),
             (image::AT_ABI, ABI_VERSION),
-            (image::AT_V4, at_v4),
-            (image::AT_V6, at_v6),
             (image::AT_FORWARD, forward),
             (image::AT_N_RULES, count(compiled.rules.len())),
             (image::AT_N_PORT_CLASSES, compilation.ports.n_classes),

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use hostfw_datapath::{
     Direction, Image as _,
     image::{
-        self, AT_PROTOCOLS, AT_V4, AT_V6, CLASS, NO_RULE, OFFSET, POINTER, PORTS, Question, TYPES,
-        V6_INSIDE, V6_OUTSIDE, V6_PREFIX, V6Node,
+        self, AT_PROTOCOLS, AT_V4, AT_V6, CLASS, NO_RULE, NODE_INSIDE, NODE_OUTSIDE, NODE_PREFIX,
+        NODE_SPARE, POINTER, PORTS, Question, TYPES, TrieNode, V4_DIGITS,
     },
     verdict::Answer,
 };
@@ -267,55 +267,55 @@ impl Step for u128 {
 /// Where the class of IPv4 addresses changes, read back from an image.
 fn segments_v4(words: &[u32]) -> Vec<(u32, u32)> {
     let mut segments = Vec::new();
-    below_v4(words, words.word(AT_V4), 0, &[16, 8, 4, 4], &mut segments);
-    normalised(segments)
-}
-
-fn below_v4(words: &[u32], node: u32, base: u32, strides: &[u32], found: &mut Vec<(u32, u32)>) {
-    let Some((stride, below)) = strides.split_first() else { return };
-    let bits: u32 = below.iter().sum();
-    for child in 0..1u32 << stride {
-        let word = words.word(node.wrapping_add(child));
-        let first = base | (child << bits);
-        if word & POINTER == 0 {
-            found.push((first, word & CLASS));
-        } else {
-            below_v4(words, word & OFFSET, first, below, found);
-        }
-    }
+    let mapped = 0xffff << 32;
+    below(words, words.word(AT_V4), mapped, V4_DIGITS * 4, &mut segments);
+    let own = |(first, class)| (u32::try_from(first ^ mapped).unwrap_or(u32::MAX), class);
+    normalised(segments.into_iter().map(own).collect())
 }
 
 /// The same of IPv6 addresses.
 fn segments_v6(words: &[u32]) -> Vec<(u128, u32)> {
     let mut segments = Vec::new();
-    below_v6(words, words.word(AT_V6), 0, 0, &mut segments);
+    below(words, words.word(AT_V6), 0, 0, &mut segments);
     normalised(segments)
 }
 
-/// The addresses that share the first `depth` digits of `first`.
-fn below_v6(words: &[u32], word: u32, first: u128, depth: u32, found: &mut Vec<(u128, u32)>) {
-    let last = |first: u128, depth: u32| first | u128::MAX.checked_shr(depth * 4).unwrap_or(0);
-    let V6Node { selects, digit, at } = V6Node::of(word);
-    if word & POINTER == 0 || digit < depth {
+/// What a word says of the addresses that share the first `depth` bits of
+/// `first`.
+fn below(words: &[u32], word: u32, first: u128, depth: u32, found: &mut Vec<(u128, u32)>) {
+    let last = last_of(first, depth);
+    let TrieNode { selects, digit, at } = TrieNode::of(word);
+    if word & POINTER == 0 {
         found.push((first, word & CLASS));
     } else if selects == 0 {
-        let outer = words.word(at.wrapping_add(V6_OUTSIDE)) & CLASS;
+        let outer = words.word(at.wrapping_add(NODE_OUTSIDE)) & CLASS;
         let prefix = (0..4).fold(0u128, |prefix, part| {
-            prefix << 32 | u128::from(words.word(at.wrapping_add(V6_PREFIX + part)))
+            prefix << 32 | u128::from(words.word(at.wrapping_add(NODE_PREFIX + part)))
         });
+        let bits = (digit + 1) * 4 - (words.word(at.wrapping_add(NODE_SPARE)) & 3);
         found.push((first, outer));
-        below_v6(words, words.word(at.wrapping_add(V6_INSIDE)), prefix, digit + 1, found);
-        let end = last(prefix, digit + 1);
-        if end < last(first, depth) {
+        below(words, words.word(at.wrapping_add(NODE_INSIDE)), prefix, bits, found);
+        let end = last_of(prefix, bits);
+        if end < last {
             found.push((end + 1, outer));
         }
     } else {
+        let behind = ((digit + selects) * 4).min(128);
+        let base = first & !u128::MAX.checked_shr(digit * 4).unwrap_or(0);
         for child in 0..1u32 << (selects * 4) {
-            let below = digit + selects;
-            let start = first | u128::from(child).checked_shl(128 - below.min(32) * 4).unwrap_or(0);
-            below_v6(words, words.word(at.wrapping_add(child)), start, below, found);
+            let start = base | u128::from(child).checked_shl(128 - behind).unwrap_or(0);
+            // Some may lie beside what nodes above have compared.
+            if start <= last && last_of(start, behind) >= first {
+                let word = words.word(at.wrapping_add(child));
+                below(words, word, start.max(first), behind.max(depth), found);
+            }
         }
     }
+}
+
+/// The last address that shares so many bits of `first`.
+fn last_of(first: u128, bits: u32) -> u128 {
+    first | u128::MAX.checked_shr(bits).unwrap_or(0)
 }
 
 /// Of several entries for one address the last is right; neighbours of one

@@ -4,8 +4,7 @@
 pub(crate) mod dense;
 pub(crate) mod protocols;
 pub(crate) mod tree;
-pub(crate) mod trie4;
-pub(crate) mod trie6;
+pub(crate) mod trie;
 
 #[cfg(test)]
 mod drawn;
@@ -149,15 +148,12 @@ pub(crate) type Segments<A> = Vec<(A, u32)>;
 /// More than an image has room for.
 pub fn image_of_addresses(v4: &[(u32, u32)], v6: &[(u128, u32)]) -> Result<Vec<u32>, CompileError> {
     let mut writer = Writer::new();
-    let at_v4 = trie4::write(&mut writer, v4)?;
-    let at_v6 = trie6::write(&mut writer, v6)?;
+    trie::write(&mut writer, v4, v6)?;
     let n_subject_words = usize::try_from(image::SUBJECT_WORDS).unwrap_or(0);
     let at_subjects = writer.append(&vec![0; n_subject_words])?;
     for (at, word) in [
         (image::AT_MAGIC, image::MAGIC),
         (image::AT_ABI, ABI_VERSION),
-        (image::AT_V4, at_v4),
-        (image::AT_V6, at_v6),
         (image::AT_SUBJECTS, at_subjects),
         (image::AT_N_SUBJECTS, 1),
     ] {

@@ -12,14 +12,14 @@ use std::{
 
 use hostfw_datapath::{
     Address,
-    image::{self, AT_V4, AT_V6, ELSEWHERE, LOCAL},
+    image::{self, ELSEWHERE, LOCAL},
 };
 
 use crate::{
     compilation::Compilation,
     compile::CompileError,
     compiled::{Compiled, Subject, SubjectName},
-    encode::{trie4, trie6},
+    encode::trie,
     identity::{Identity, pod_labels},
     matrix::Matrix,
     node::{Options, ThisNode},
@@ -221,18 +221,8 @@ impl Standing {
             return None;
         }
         let writer = &mut self.compilation.writer;
-        for (address, word) in &taken {
-            match address {
-                IpAddr::V4(address) => {
-                    let root = writer.word(AT_V4);
-                    trie4::set(writer, root, u32::from(*address), *word).ok()?;
-                }
-                IpAddr::V6(address) => {
-                    let trie = writer.word(AT_V6);
-                    let trie = trie6::with(writer, trie, u128::from(*address), *word).ok()?;
-                    writer.set(AT_V6, trie);
-                }
-            }
+        for (address, word) in taken {
+            trie::set(writer, address, word).ok()?;
         }
         Some(())
     }

@@ -52,8 +52,9 @@ impl Host {
 
     /// The next generation, in which friends by IPv4 are nobody any more.
     fn forgets_its_friends(&mut self) {
-        let friends = self.words[AT_V4 as usize] + (192 << 8);
-        self.words[friends as usize] = 0;
+        let node = |pointer: u32| TrieNode::of(pointer).at as usize;
+        let friends = node(self.words[node(self.words[AT_V4 as usize]) + 192]);
+        self.words[friends] = 0;
         self.words[AT_GENERATION as usize] += 1;
     }
 }

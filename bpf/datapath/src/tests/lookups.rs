@@ -44,9 +44,9 @@ proptest! {
 
     #[test]
     fn a_pointer_says_what_its_node_is(selects in 0..4u32, digit in 0..32u32, unit in 0..1u32 << 24) {
-        let node = V6Node { selects, digit, at: unit * V6_UNIT };
+        let node = TrieNode { selects, digit, at: unit * NODE_UNIT };
         prop_assert!(node.pointer() & POINTER != 0);
-        prop_assert_eq!(V6Node::of(node.pointer()), node);
+        prop_assert_eq!(TrieNode::of(node.pointer()), node);
     }
 }
 
@@ -60,27 +60,25 @@ fn every_ipv4_address_of_four_blocks_is_found_at_every_depth_of_the_trie() {
         _ => 0x10_0000 | rest,
     };
     let mut words = empty();
-    let mut root = vec![9u32; 65_536];
+    let mut place =
+        |selects, digit, node: Vec<u32>| place_node(&mut words, selects, V4_DIGITS + digit, &node);
+    let mut nets = vec![9u32; 16];
     for block in 0..4u32 {
-        let blocks = |words: &mut Vec<u32>, from: u32| {
-            let below = |words: &mut Vec<u32>, from: u32| {
-                let leaf = (0..16).map(|last| expect(block, from + last)).collect::<Vec<_>>();
-                POINTER | place(words, &leaf)
-            };
-            let node: Vec<u32> = (0..16)
-                .map(|digit| from + digit * 16)
-                .map(|from| if block < 3 { expect(block, from) } else { below(words, from) })
-                .collect();
-            POINTER | place(words, &node)
-        };
-        let node: Vec<u32> = (0..256)
-            .map(|third| third * 256)
-            .map(|from| if block < 2 { expect(block, from) } else { blocks(&mut words, from) })
-            .collect();
-        root[0xc0a8 + block as usize] =
-            if block == 0 { expect(0, 0) } else { POINTER | place(&mut words, &node) };
+        let mut blocks = Vec::new();
+        for from in (0..256u32).map(|third| third * 256) {
+            let mut digits = Vec::new();
+            for from in (0..16).map(|digit| from + digit * 16) {
+                let leaf = (from..from + 16).map(|rest| expect(block, rest)).collect();
+                digits.push(if block < 3 { expect(block, from) } else { place(1, 7, leaf) });
+            }
+            blocks.push(if block < 2 { expect(block, from) } else { place(1, 6, digits) });
+        }
+        nets[8 + block as usize] = if block == 0 { 1 } else { place(2, 4, blocks) };
     }
-    words[AT_V4 as usize] = place(&mut words, &root);
+    let mut root = vec![9u32; 4_096];
+    root[0xc0a] = place(1, 3, nets);
+    let root = place(3, 0, root);
+    words[AT_V4 as usize] = root;
     let image = words.as_slice();
     for rest in 0..0x1_0000 {
         for block in 0..4 {
@@ -92,18 +90,18 @@ fn every_ipv4_address_of_four_blocks_is_found_at_every_depth_of_the_trie() {
     }
 }
 
-/// A node of the IPv6 trie at the next place where one may stand: its pointer.
-fn place_v6(words: &mut Vec<u32>, selects: u32, digit: u32, node: &[u32]) -> u32 {
-    words.resize(words.len().next_multiple_of(V6_UNIT as usize), 0xdead);
-    V6Node { selects, digit, at: place(words, node) }.pointer()
+/// A node of a trie at the next place where one may stand: its pointer.
+fn place_node(words: &mut Vec<u32>, selects: u32, digit: u32, node: &[u32]) -> u32 {
+    words.resize(words.len().next_multiple_of(NODE_UNIT as usize), 0xdead);
+    TrieNode { selects, digit, at: place(words, node) }.pointer()
 }
 
-/// A node that compares the digits up to one of them.
-fn comparing(words: &mut Vec<u32>, own: u128, last: u32, inside: u32, outside: u32) -> u32 {
-    let kept = own & !u128::MAX.checked_shr((last + 1) * 4).unwrap_or(0);
+/// A node that compares so many bits (1 to 128).
+fn comparing(words: &mut Vec<u32>, own: u128, bits: u32, inside: u32, outside: u32) -> u32 {
+    let kept = own & !u128::MAX.checked_shr(bits).unwrap_or(0);
     let prefix = [96, 64, 32, 0].map(|shift| (kept >> shift) as u32);
-    let node = [&prefix[..], &[inside, outside, 0xdead, 0xdead]].concat();
-    place_v6(words, 0, last, &node)
+    let node = [&prefix[..], &[inside, outside, bits.wrapping_neg() & 3, 0xdead]].concat();
+    place_node(words, 0, (bits - 1) / 4, &node)
 }
 
 const OWN_V6: u128 = 0x2001_0db8_0123_4567_89ab_cdef_fedc_ba98;
@@ -130,7 +128,7 @@ fn an_ipv6_address_is_selected_by_each_of_its_digits_and_by_no_other() {
             let mut node: Vec<u32> =
                 (0..1u32 << (selects * 4)).map(|way| (first + 1) << 16 | way).collect();
             node[digits(&address(OWN_V6), *first, *selects) as usize] = below;
-            below = place_v6(&mut words, *selects, *first, &node);
+            below = place_node(&mut words, *selects, *first, &node);
         }
         words[AT_V6 as usize] = below;
         let image = words.as_slice();
@@ -148,19 +146,17 @@ fn an_ipv6_address_is_selected_by_each_of_its_digits_and_by_no_other() {
 }
 
 #[test]
-fn an_ipv6_address_is_compared_in_every_digit_that_counts_and_in_no_other() {
-    for last in 0..32u32 {
+fn an_address_is_compared_in_every_bit_that_counts_and_in_no_other() {
+    for bits in 1..=128u32 {
         let mut words = empty();
-        let pointer = comparing(&mut words, OWN_V6, last, 0xf00, 0x700);
+        let pointer = comparing(&mut words, OWN_V6, bits, 0xf00, 0x700);
         words[AT_V6 as usize] = pointer;
         let image = words.as_slice();
         assert_eq!(peer(&image, &address(OWN_V6)), 0xf00);
-        for digit in 0..32u32 {
-            for by in 1..16u128 {
-                let expected = if digit <= last { 0x700 } else { 0xf00 };
-                let changed = changed_v6(digit, by);
-                assert_eq!(peer(&image, &address(changed)), expected, "{changed:#x}, {last}");
-            }
+        for bit in 0..128u32 {
+            let expected = if bit < bits { 0x700 } else { 0xf00 };
+            let changed = OWN_V6 ^ 1 << (127 - bit);
+            assert_eq!(peer(&image, &address(changed)), expected, "{changed:#x}, {bits}");
         }
     }
 }
@@ -170,7 +166,7 @@ fn an_ipv6_address_leaves_nodes_that_compare_at_the_digit_in_which_it_differs() 
     let mut words = empty();
     let mut below = 0xf00;
     for last in (0..32u32).rev() {
-        below = comparing(&mut words, OWN_V6, last, below, 0x700 + last);
+        below = comparing(&mut words, OWN_V6, (last + 1) * 4, below, 0x700 + last);
     }
     words[AT_V6 as usize] = below;
     let image = words.as_slice();
@@ -187,12 +183,12 @@ fn a_walk_ends_after_as_many_nodes_as_an_address_has_digits() {
     // Broken: nodes that lead to each other without end.
     let mut words = empty();
     let first = words.len() as u32;
-    let at = |number: u32| V6Node { selects: 1, digit: 0, at: first + number * 16 }.pointer();
+    let at = |number: u32| TrieNode { selects: 1, digit: 0, at: first + number * 16 }.pointer();
     for number in 0..40 {
-        assert_eq!(place_v6(&mut words, 1, 0, &[at((number + 1) % 40); 16]), at(number));
+        assert_eq!(place_node(&mut words, 1, 0, &[at((number + 1) % 40); 16]), at(number));
     }
     words[AT_V6 as usize] = at(0);
-    assert_eq!(walk_v6(&words.as_slice(), &address(1 << 127)), at(32));
+    assert_eq!(peer(&words.as_slice(), &address(1 << 127)), at(33));
 }
 
 #[test]
