@@ -170,6 +170,8 @@ impl Compilation {
         compilation.write_subjects()?;
         compilation.write_verdicts()?;
         compilation.finish(generation);
+        compilation.table.forget();
+        compilation.verdicts.forget();
         Ok((compilation, compiled))
     }
 
@@ -262,8 +264,6 @@ impl Compilation {
         self.writer.set(image::AT_N_PEER_CLASSES, count(self.classes.sets.len()));
         self.list_own();
         self.writer.finish();
-        self.table.forget();
-        self.verdicts.forget();
     }
 }
 

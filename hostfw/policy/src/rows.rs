@@ -58,10 +58,11 @@ impl Rows {
         self.nodes.reserve(n_nodes);
     }
 
-    /// Gives up what only saves time while much is written.
+    /// Gives up what only saves time while much is written; a few more nodes have
+    /// room.
     pub(crate) fn forget(&mut self) {
         self.unions = FxHashMap::default();
-        self.nodes.shrink_to_fit();
+        self.nodes.shrink_to(self.nodes.len() + self.nodes.len() / 16);
     }
 
     /// Levels of every row.
