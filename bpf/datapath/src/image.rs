@@ -409,6 +409,16 @@ pub fn walk_trie<I: Image>(image: &I, mut word: u32, address: &Address) -> u32 {
 }
 
 impl Comparison {
+    /// The first address that has the digits.
+    pub fn first(&self) -> u128 {
+        self.prefix.into_iter().fold(0, |first, word| first << 32 | u128::from(word))
+    }
+
+    /// How many bits are compared, where `last` is the last digit that is.
+    pub fn bits(&self, last: u32) -> u32 {
+        (last + 1) * 4 - (self.spare & 3)
+    }
+
     /// Whether an address has the digits of the node, the last one included as far
     /// as it counts.
     #[inline(always)]

@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 use hostfw_datapath::{
     Direction, Image as _,
     image::{
-        self, AT_PROTOCOLS, AT_V4, AT_V6, CLASS, NO_RULE, NODE_INSIDE, NODE_OUTSIDE, NODE_PREFIX,
-        NODE_SPARE, POINTER, PORTS, Question, TYPES, TrieNode, V4_DIGITS,
+        self, AT_PROTOCOLS, AT_V4, AT_V6, CLASS, NO_RULE, POINTER, PORTS, Question, TYPES,
+        TrieNode, V4_DIGITS,
     },
     verdict::Answer,
 };
 
 use crate::{
     compiled::{Compiled, SubjectName},
+    encode::trie::MAPPED,
     entity::Entity,
     ports::Service,
 };
@@ -267,9 +268,8 @@ impl Step for u128 {
 /// Where the class of IPv4 addresses changes, read back from an image.
 fn segments_v4(words: &[u32]) -> Vec<(u32, u32)> {
     let mut segments = Vec::new();
-    let mapped = 0xffff << 32;
-    below(words, words.word(AT_V4), mapped, V4_DIGITS * 4, &mut segments);
-    let own = |(first, class)| (u32::try_from(first ^ mapped).unwrap_or(u32::MAX), class);
+    below(words, words.word(AT_V4), MAPPED, V4_DIGITS * 4, &mut segments);
+    let own = |(first, class)| (u32::try_from(first ^ MAPPED).unwrap_or(u32::MAX), class);
     normalised(segments.into_iter().map(own).collect())
 }
 
@@ -288,14 +288,11 @@ fn below(words: &[u32], word: u32, first: u128, depth: u32, found: &mut Vec<(u12
     if word & POINTER == 0 {
         found.push((first, word & CLASS));
     } else if selects == 0 {
-        let outer = words.word(at.wrapping_add(NODE_OUTSIDE)) & CLASS;
-        let prefix = (0..4).fold(0u128, |prefix, part| {
-            prefix << 32 | u128::from(words.word(at.wrapping_add(NODE_PREFIX + part)))
-        });
-        let bits = (digit + 1) * 4 - (words.word(at.wrapping_add(NODE_SPARE)) & 3);
+        let node = words.comparison(at);
+        let (start, bits, outer) = (node.first(), node.bits(digit), node.outside & CLASS);
         found.push((first, outer));
-        below(words, words.word(at.wrapping_add(NODE_INSIDE)), prefix, bits, found);
-        let end = last_of(prefix, bits);
+        below(words, node.inside, start, bits, found);
+        let end = last_of(start, bits);
         if end < last {
             found.push((end + 1, outer));
         }

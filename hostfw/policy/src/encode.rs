@@ -40,11 +40,16 @@ impl Writer {
 
     /// Stores a block and gives its offset.
     pub(crate) fn block(&mut self, block: &[u32]) -> Result<u32, CompileError> {
+        self.stored(block, 1)
+    }
+
+    /// Stores a block at a multiple of so many words, unless it stands at one.
+    fn stored(&mut self, block: &[u32], line: usize) -> Result<u32, CompileError> {
         let hash = FxBuildHasher.hash_one(block);
-        if let Some(at) = self.known(hash, block) {
+        if let Some(at) = self.known(hash, block).filter(|at| is_multiple(*at, line)) {
             return Ok(at);
         }
-        let at = self.append(block)?;
+        let at = self.append_at(block, line)?;
         self.blocks.insert(hash, at);
         Ok(at)
     }
@@ -68,19 +73,15 @@ impl Writer {
     /// Stores a block that begins with a cache line, or in the middle of one if
     /// it fits there, and gives its offset.
     pub(crate) fn aligned_block(&mut self, block: &[u32]) -> Result<u32, CompileError> {
-        let line = block.len().min(CACHE_LINE_WORDS);
-        let hash = FxBuildHasher.hash_one(block);
-        if let Some(at) = self.known(hash, block).filter(|at| is_multiple(*at, line)) {
-            return Ok(at);
-        }
-        let at = self.aligned_append(block)?;
-        self.blocks.insert(hash, at);
-        Ok(at)
+        self.stored(block, block.len().min(CACHE_LINE_WORDS))
     }
 
     /// The same for a block that no other one equals.
     pub(crate) fn aligned_append(&mut self, block: &[u32]) -> Result<u32, CompileError> {
-        let line = block.len().min(CACHE_LINE_WORDS);
+        self.append_at(block, block.len().min(CACHE_LINE_WORDS))
+    }
+
+    fn append_at(&mut self, block: &[u32], line: usize) -> Result<u32, CompileError> {
         let n_words = self.words.len().next_multiple_of(line);
         self.own().resize(n_words, 0);
         self.append(block)

@@ -3,9 +3,12 @@
 
 use std::{array, net::IpAddr};
 
-use hostfw_datapath::image::{
-    AT_V4, AT_V6, NODE_INSIDE, NODE_OUTSIDE, NODE_PREFIX, NODE_SPARE, NODE_UNIT, POINTER, TrieNode,
-    V4_DIGITS,
+use hostfw_datapath::{
+    Image as _,
+    image::{
+        AT_V4, AT_V6, Comparison, NODE_INSIDE, NODE_OUTSIDE, NODE_PREFIX, NODE_SPARE, NODE_UNIT,
+        POINTER, TrieNode, V4_DIGITS,
+    },
 };
 
 use super::{Segments, Writer, within};
@@ -19,7 +22,7 @@ const DIGITS: u32 = 32;
 const CHILDREN_FOR_CHANGE: usize = 4;
 
 /// What the mapped form of an IPv4 address begins with.
-const MAPPED: u128 = 0xffff << 32;
+pub(crate) const MAPPED: u128 = 0xffff << 32;
 
 /// The first node that selects is as wide as if the word changed so often below
 /// it, at least: 256 children. All addresses of the family come by there.
@@ -190,15 +193,9 @@ fn compared(
 ) -> Result<u32, CompileError> {
     let TrieNode { digit, at, .. } = TrieNode::of(trie);
     let digits = digit + 1;
-    let [high, mid, low, lowest, inside, outside, spare, _] = writer.words(at, index(NODE_UNIT))
-    else {
-        return Err(CompileError::TooLarge);
-    };
-    let (inside, outside, spare) = (*inside, *outside, *spare);
-    let bits = digits * 4 - spare;
-    let prefix = [high, mid, low, lowest]
-        .into_iter()
-        .fold(0u128, |prefix, part| prefix << 32 | u128::from(*part));
+    let node = writer.all().comparison(at);
+    let Comparison { inside, outside, .. } = node;
+    let (prefix, bits) = (node.first(), node.bits(digit));
     let apart = (prefix ^ address).leading_zeros();
     if apart >= bits {
         let new = below(writer, inside, bits / 4, address, word)?;
@@ -215,7 +212,7 @@ fn compared(
     let apart = apart / 4;
     let (own, other) = (digit_of(prefix, apart, 1), digit_of(address, apart, 1));
     // If it is the last one, several digits may be inside.
-    let (child, alike) = if apart + 1 == digits { (inside, spare) } else { (trie, 0) };
+    let (child, alike) = if apart + 1 == digits { (inside, digits * 4 - bits) } else { (trie, 0) };
     let gone = below(writer, outside, apart + 1, address, word)?;
     let children: [u32; 16] = array::from_fn(|digit| match u32::try_from(digit).unwrap_or(0) {
         digit if digit == other => gone,
@@ -299,16 +296,31 @@ mod tests {
         writer
     }
 
-    fn put(writer: &mut Writer, address: impl Into<IpAddr>, word: u32) {
-        set(writer, address.into(), word).expect("a small trie");
+    fn look_up(writer: &Writer, address: impl Into<IpAddr>) -> u32 {
+        peer(&writer.all(), &Address::from(address.into()))
     }
 
-    fn look_up(writer: &Writer, address: u128) -> u32 {
-        peer(&writer.all(), &Address::from(Ipv6Addr::from(address)))
+    fn v6(address: u128) -> Ipv6Addr {
+        address.into()
     }
 
-    fn look_up_v4(writer: &Writer, address: u32) -> u32 {
-        peer(&writer.all(), &Address::v4(address))
+    fn v4(address: u32) -> Ipv4Addr {
+        address.into()
+    }
+
+    /// Gives one address after the other a word; the last of each stay.
+    fn given<A: Copy + Ord, I: Into<IpAddr>>(
+        writer: &mut Writer,
+        changes: Vec<(A, u32)>,
+        of: impl Fn(A) -> I,
+    ) -> Result<BTreeMap<A, u32>, TestCaseError> {
+        let mut now = BTreeMap::new();
+        for (address, word) in changes {
+            set(writer, of(address).into(), word).expect("a small trie");
+            now.insert(address, word);
+            prop_assert_eq!(look_up(writer, of(address)), word);
+        }
+        Ok(now)
     }
 
     /// An address, its neighbours, and all that differ from it in one digit.
@@ -347,7 +359,7 @@ mod tests {
         fn every_address_that_is_beside_an_edge_has_its_word(segments in drawn::segments(edge())) {
             let writer = written(&segments);
             for address in segments.iter().flat_map(|(edge, _)| around(*edge)) {
-                let found = look_up(&writer, address);
+                let found = look_up(&writer, v6(address));
                 prop_assert_eq!(found, drawn::word_at(&segments, address), "{:#x}", address);
             }
         }
@@ -357,17 +369,12 @@ mod tests {
             segments in drawn::segments(edge()), changes in vec((edge(), drawn::word()), 1..30),
         ) {
             let mut writer = written(&segments);
-            let mut now = BTreeMap::new();
-            for (address, word) in changes {
-                put(&mut writer, Ipv6Addr::from(address), word);
-                now.insert(address, word);
-                prop_assert_eq!(look_up(&writer, address), word);
-            }
+            let now = given(&mut writer, changes, v6)?;
             let anew = drawn::changed(&segments, &now, |address| address.checked_add(1));
             let other = written(&anew);
             for address in anew.iter().flat_map(|(edge, _)| around(*edge)) {
-                let found = look_up(&writer, address);
-                prop_assert_eq!(found, look_up(&other, address), "{:#x}", address);
+                let found = look_up(&writer, v6(address));
+                prop_assert_eq!(found, look_up(&other, v6(address)), "{:#x}", address);
                 prop_assert_eq!(found, drawn::word_at(&anew, address), "{:#x}", address);
             }
         }
@@ -377,16 +384,11 @@ mod tests {
             segments in drawn::segments(edge_v4()), changes in vec((edge_v4(), drawn::word()), 1..30),
         ) {
             let mut writer = written_v4(&segments);
-            let mut now = BTreeMap::new();
-            for (address, word) in changes {
-                put(&mut writer, Ipv4Addr::from(address), word);
-                now.insert(address, word);
-                prop_assert_eq!(look_up_v4(&writer, address), word);
-            }
+            let now = given(&mut writer, changes, v4)?;
             let anew = drawn::changed(&segments, &now, |address| address.checked_add(1));
             for (edge, _) in &anew {
                 for address in [edge.wrapping_sub(1), *edge, edge.wrapping_add(1)] {
-                    let found = look_up_v4(&writer, address);
+                    let found = look_up(&writer, v4(address));
                     prop_assert_eq!(found, drawn::word_at(&anew, address), "{:#x}", address);
                 }
             }
@@ -403,12 +405,12 @@ mod tests {
             let writer = written_v4(&segments);
             for (edge, _) in &segments {
                 for address in [edge.wrapping_sub(1), *edge, edge.wrapping_add(1)] {
-                    let found = look_up_v4(&writer, address);
+                    let found = look_up(&writer, v4(address));
                     prop_assert_eq!(found, drawn::word_at(&segments, address), "{:#x}", address);
                 }
             }
             for address in BLOCK..BLOCK + (N_BLOCKS << 16) {
-                let found = look_up_v4(&writer, address);
+                let found = look_up(&writer, v4(address));
                 prop_assert_eq!(found, drawn::word_at(&segments, address), "{:#x}", address);
             }
         }
@@ -424,16 +426,12 @@ mod tests {
         ) {
             let mut writer = written(&segments);
             for (edge, word) in &segments {
-                prop_assert_eq!(look_up(&writer, *edge), *word, "{:#x}", edge);
+                prop_assert_eq!(look_up(&writer, v6(*edge)), *word, "{:#x}", edge);
             }
-            let mut now = BTreeMap::new();
-            for (address, word) in changes {
-                put(&mut writer, Ipv6Addr::from(address), word);
-                now.insert(address, word);
-            }
+            let now = given(&mut writer, changes, v6)?;
             let anew = drawn::changed(&segments, &now, |address| address.checked_add(1));
             for address in anew.iter().flat_map(|(edge, _)| around(*edge)) {
-                let found = look_up(&writer, address);
+                let found = look_up(&writer, v6(address));
                 prop_assert_eq!(found, drawn::word_at(&anew, address), "{:#x}", address);
             }
         }
@@ -445,16 +443,12 @@ mod tests {
         ) {
             let mut writer = written_v4(&segments);
             for (edge, word) in &segments {
-                prop_assert_eq!(look_up_v4(&writer, *edge), *word, "{:#x}", edge);
+                prop_assert_eq!(look_up(&writer, v4(*edge)), *word, "{:#x}", edge);
             }
-            let mut now = BTreeMap::new();
-            for (address, word) in changes {
-                put(&mut writer, Ipv4Addr::from(address), word);
-                now.insert(address, word);
-            }
+            let now = given(&mut writer, changes, v4)?;
             let anew = drawn::changed(&segments, &now, |address| address.checked_add(1));
             for (edge, word) in &anew {
-                prop_assert_eq!(look_up_v4(&writer, *edge), *word, "{:#x}", edge);
+                prop_assert_eq!(look_up(&writer, v4(*edge)), *word, "{:#x}", edge);
             }
         }
     }
