@@ -47,28 +47,24 @@ pub trait Image: Sized {
         [self.word(at), self.word(at.wrapping_add(1))]
     }
 
-    /// The node that compares at an offset.
+    /// What a node of a trie begins with; `None` when the offset is outside.
     #[inline(always)]
-    fn comparison(&self, at: u32) -> Comparison {
-        let word = |index: u32| self.word(at.wrapping_add(index));
-        Comparison {
-            prefix: [
-                word(NODE_PREFIX),
-                word(NODE_PREFIX + 1),
-                word(NODE_PREFIX + 2),
-                word(NODE_PREFIX + 3),
-            ],
-            inside: word(NODE_INSIDE),
-            outside: word(NODE_OUTSIDE),
-            spare: word(NODE_SPARE),
-            unused: 0,
-        }
+    fn head(&self, at: u32) -> Option<NodeHead> {
+        let half = |index: u32| {
+            let [low, high] = self.pair(at.wrapping_add(index));
+            u64::from(high) << 32 | u64::from(low)
+        };
+        Some(NodeHead {
+            high: half(NODE_PREFIX),
+            low: half(NODE_PREFIX + 2),
+            outside: self.word(at.wrapping_add(NODE_OUTSIDE)),
+        })
     }
 
     /// The peer word of an address, from a word of its trie on.
     #[inline(always)]
-    fn below(&self, word: u32, address: &Address) -> u32 {
-        walk_trie(self, word, address)
+    fn below<const V6: bool>(&self, word: u32, address: &Address) -> u32 {
+        walk_trie::<V6, _>(self, word, address)
     }
 
     /// The verdict index for a question.
@@ -245,73 +241,100 @@ pub const CLASS: u32 = (1 << 24) - 1;
 /// Offset bits of a [`POINTER`] or [`PORTS`]/[`TYPES`] word.
 pub const OFFSET: u32 = (1 << 29) - 1;
 
-/// Words in which pointers to nodes count: a node of the first kind, half of a
-/// cache line. The others begin with a cache line.
+/// Words in which pointers to nodes count; each begins with a multiple of them,
+/// and wide ones with a cache line.
 pub const NODE_UNIT: u32 = 8;
-/// Node that compares: the 128 bits in four words, most significant first, zero
-/// behind the last bit that counts.
+/// Node: the address whose first bits all others below it share, as two numbers of
+/// 64 bits, the higher one first, each with its lower word first. Behind the last
+/// bit that counts stand zeros.
 pub const NODE_PREFIX: u32 = 0;
-/// Node that compares: the word of addresses that have the digits.
-pub const NODE_INSIDE: u32 = 4;
-/// Node that compares: the peer word of all others.
-pub const NODE_OUTSIDE: u32 = 5;
-/// Node that compares: how many bits (0..=3) of the last digit do not count.
-pub const NODE_SPARE: u32 = 6;
+/// Node: the peer word of addresses that do not share them.
+pub const NODE_OUTSIDE: u32 = 4;
+/// Node: the word of the first child; the others follow.
+pub const NODE_CHILDREN: u32 = 5;
 
-/// A node that compares, as its words stand one behind the other.
+/// What a node begins with, as its words stand one behind the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Comparison {
-    /// From [`NODE_PREFIX`] on.
-    pub prefix: [u32; 4],
-    /// At [`NODE_INSIDE`].
-    pub inside: u32,
+pub struct NodeHead {
+    /// At [`NODE_PREFIX`]: bits 127 to 64.
+    pub high: u64,
+    /// Behind it: bits 63 to 0.
+    pub low: u64,
     /// At [`NODE_OUTSIDE`].
     pub outside: u32,
-    /// At [`NODE_SPARE`].
-    pub spare: u32,
-    /// It fills its [`NODE_UNIT`].
-    pub unused: u32,
 }
 
-/// Digits of an address before those of its family: an IPv4 address is a mapped
-/// one, whose first 24 say no more than that.
-pub const V4_DIGITS: u32 = 24;
+/// Bits of an address before those of its family: an IPv4 address is a mapped
+/// one, whose first 96 say no more than that.
+pub const V4_BITS: u32 = 96;
 
-/// What a pointer to a node of a trie says of it, so that a step of the walk
-/// waits for one load. Every node is about digits (of four bits) behind those
-/// that the nodes before it were about.
+/// What a pointer to a node of a trie says of it. The node compares the bits of an
+/// address before `bit`, and the next `width` bits, which lie within one half of
+/// the address, select its child. Both are read at once, so that a step of the
+/// walk waits for memory once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrieNode {
-    /// How many digits select the child, 1 to 3: the node is an array of 16, 256
-    /// or 4,096 words. 0 for a node that compares all digits so far, and has one
-    /// child.
-    pub selects: u32,
-    /// The first digit (0..=31) that selects, or the last that is compared.
-    pub digit: u32,
+    /// The first bit (0..=127, from the most significant) that selects.
+    pub bit: u32,
+    /// How many bits do: an odd number to [`MAX_WIDTH`].
+    pub width: u32,
     /// Offset of the node.
     pub at: u32,
 }
 
+/// The most bits that select a child.
+pub const MAX_WIDTH: u32 = 15;
+
 impl TrieNode {
-    const UNITS: u32 = (1 << 24) - 1;
+    const UNITS: u32 = (1 << 21) - 1;
 
     /// The node that a word with [`POINTER`] leads to.
     #[inline(always)]
     pub const fn of(word: u32) -> Self {
-        let at = (word & Self::UNITS).wrapping_mul(NODE_UNIT);
-        Self { selects: (word >> 29) & 3, digit: (word >> 24) & 31, at }
+        Self {
+            bit: (word >> 21) & 127,
+            width: (word >> 27) & 14 | 1,
+            at: (word & Self::UNITS) * NODE_UNIT,
+        }
     }
 
     /// The word that leads to it.
     pub const fn pointer(self) -> u32 {
-        POINTER | (self.selects & 3) << 29 | (self.digit & 31) << 24 | (self.at / NODE_UNIT)
+        POINTER | ((self.width / 2) & 7) << 28 | (self.bit & 127) << 21 | (self.at / NODE_UNIT)
+    }
+
+    /// Where the child of an address stands.
+    #[inline(always)]
+    pub fn child<const V6: bool>(self, address: &Address) -> u32 {
+        let is_low = self.is_low::<V6>();
+        let half = (address.high & !is_low) | (address.low & is_low);
+        // Stays below 64: a checked shift would cost a branch.
+        let behind = 64u32.wrapping_sub((self.bit & 63) + self.width) & 63;
+        #[expect(clippy::as_conversions, reason = "at most fifteen bits remain")]
+        let index = (half >> behind) as u32 & ((1 << self.width) - 1);
+        self.at.wrapping_add(NODE_CHILDREN).wrapping_add(index)
+    }
+
+    /// Whether an address has the bits of the node, as far as they count.
+    #[inline(always)]
+    fn holds<const V6: bool>(self, head: &NodeHead, address: &Address) -> bool {
+        let (high, low) = (address.high ^ head.high, address.low ^ head.low);
+        // In two steps, as it may be all 64 bits.
+        let behind = 63 - (self.bit & 63);
+        let (high_end, low_end) = (high >> 1 >> behind, low >> 1 >> behind);
+        let is_low = self.is_low::<V6>();
+        let apart = if V6 { (high_end & !is_low) | ((high | low_end) & is_low) } else { low_end };
+        apart == 0
+    }
+
+    /// All bits are set where it selects in the lower half of an address, as every
+    /// node of IPv4 does: a mask, as a branch would be one for the verifier, too.
+    #[inline(always)]
+    fn is_low<const V6: bool>(self) -> u64 {
+        if V6 { 0u64.wrapping_sub(u64::from(self.bit >> 6)) } else { u64::MAX }
     }
 }
-
-/// Every node on a path takes one of 32 digits, at least, but one that compares
-/// a part of a digit may have one below it that selects by the same.
-const MAX_DEPTH: u32 = 33;
 
 /// Protocol word: offset of 256 page offsets, each page 256 port classes.
 pub const PORTS: u32 = 1 << 31;
@@ -354,8 +377,12 @@ pub const NO_RULE: u32 = u32::MAX;
 /// The peer word of an address.
 #[inline(always)]
 pub fn peer<I: Image>(image: &I, address: &Address) -> u32 {
-    let root = image.header(if address.is_v4() { AT_V4 } else { AT_V6 });
-    if root & POINTER == 0 { root } else { image.below(root, address) }
+    if address.is_v4() {
+        let root = image.header(AT_V4);
+        return if root & POINTER == 0 { root } else { image.below::<false>(root, address) };
+    }
+    let root = image.header(AT_V6);
+    if root & POINTER == 0 { root } else { image.below::<true>(root, address) }
 }
 
 /// True for an address in the header's lists of [`LOCAL`] ones: most packets
@@ -385,64 +412,27 @@ fn own_v6<I: Image>(image: &I, at: u32) -> Address {
     ])
 }
 
-/// Walks a trie, from a word of it on.
+/// Walks the trie of a family, from a word of it on.
 #[inline(always)]
-pub fn walk_trie<I: Image>(image: &I, mut word: u32, address: &Address) -> u32 {
-    let mut depth = 0;
-    while depth < MAX_DEPTH {
-        if word & POINTER == 0 {
-            return word;
-        }
-        let TrieNode { selects, digit, at } = TrieNode::of(word);
-        word = if selects == 0 {
-            let node = image.comparison(at);
-            if !node.holds(address, digit) {
-                return node.outside;
-            }
-            node.inside
-        } else {
-            image.word(at.wrapping_add(digits(address, digit, selects)))
-        };
-        depth += 1;
+pub fn walk_trie<const V6: bool, I: Image>(image: &I, mut word: u32, address: &Address) -> u32 {
+    // Every node on the way takes one bit, at least.
+    let mut left = if V6 { 128 } else { 128 - V4_BITS };
+    while left > 0 && word & POINTER != 0 {
+        word = step::<V6, I>(image, word, address);
+        left -= 1;
     }
     word
 }
 
-impl Comparison {
-    /// The first address that has the digits.
-    pub fn first(&self) -> u128 {
-        self.prefix.into_iter().fold(0, |first, word| first << 32 | u128::from(word))
-    }
-
-    /// How many bits are compared, where `last` is the last digit that is.
-    pub fn bits(&self, last: u32) -> u32 {
-        (last + 1) * 4 - (self.spare & 3)
-    }
-
-    /// Whether an address has the digits of the node, the last one included as far
-    /// as it counts.
-    #[inline(always)]
-    fn holds(&self, address: &Address, last: u32) -> bool {
-        let [first, second, third, fourth] = self.prefix;
-        let behind = 60 - (last & 15) * 4 + (self.spare & 3);
-        let high = address.high ^ (u64::from(first) << 32 | u64::from(second));
-        if last < 16 {
-            return high >> behind == 0;
-        }
-        high == 0 && (address.low ^ (u64::from(third) << 32 | u64::from(fourth))) >> behind == 0
-    }
-}
-
-/// Some digits (1 to 3) of an address, from a position (0..=31) on, as a number.
-/// They lie within one half of it.
+/// One step of that: what a pointer's node has for an address.
 #[inline(always)]
-pub const fn digits(address: &Address, first: u32, count: u32) -> u32 {
-    let half = if first < 16 { address.high } else { address.low };
-    // Shifts stay below 64: the checked forms would cost branches.
-    let behind = 64u32.wrapping_sub(((first & 15) + count) * 4) & 63;
-    #[expect(clippy::as_conversions, reason = "twelve bits remain")]
-    {
-        (half >> behind) as u32 & ((1 << ((count * 4) & 15)) - 1)
+pub fn step<const V6: bool, I: Image>(image: &I, pointer: u32, address: &Address) -> u32 {
+    let node = TrieNode::of(pointer);
+    let Some(head) = image.head(node.at) else { return 0 };
+    if node.holds::<V6>(&head, address) {
+        image.word(node.child::<V6>(address))
+    } else {
+        head.outside
     }
 }
 

@@ -51,21 +51,35 @@ pub(crate) fn picture(ingress: bool, egress: bool) -> Vec<u32> {
         words.extend(node);
         at
     };
-    let mut v4 = vec![0u32; 256];
+    // Every node stands for all addresses below the root of its family.
+    let node = |words: &mut Vec<u32>, bit: u32, prefix: u128, children: Vec<u32>| {
+        words.resize(words.len().next_multiple_of(NODE_UNIT as usize), 0);
+        let prefix = [64, 96, 0, 32].map(|shift| (prefix >> shift) as u32);
+        let width = children.len().ilog2();
+        let at = place(words, [&prefix[..], &[0], &children].concat());
+        TrieNode { bit, width, at }.pointer()
+    };
+    let mapped = |first: u32| 0xffff << 32 | u128::from(first << 24);
+    let mut v4 = vec![0u32; 512];
     for (a, nets) in
         [(10, &[(0, LOCAL), (244, 3 | ELSEWHERE)][..]), (192, &[(0, 1)]), (198, &[(51, 2)])]
     {
-        let mut node = vec![0u32; 256];
-        nets.iter().for_each(|(b, word)| node[*b] = *word);
-        let at = place(&mut words, node);
-        v4[a] = TrieNode { selects: 2, digit: V4_DIGITS + 2, at }.pointer();
+        // Nine bits, so two children for each of the first byte, and for the
+        // rest of the second one 128.
+        for half in 0..2usize {
+            let mut ways = vec![0u32; 128];
+            let own = nets.iter().filter(|(b, _)| b / 128 == half);
+            own.for_each(|(b, word)| ways[*b % 128] = *word);
+            let prefix = mapped(a as u32) | (half as u128) << 23;
+            v4[a * 2 + half] = node(&mut words, V4_BITS + 9, prefix, ways);
+        }
     }
-    let at = place(&mut words, v4);
-    let v4 = TrieNode { selects: 2, digit: V4_DIGITS, at }.pointer();
-    let mut node = vec![0u32; 16];
-    node[0xf] = LOCAL;
-    node[0x2] = 1;
-    let v6 = TrieNode { selects: 1, digit: 0, at: place(&mut words, node) }.pointer();
+    let v4 = node(&mut words, V4_BITS, mapped(0), v4);
+    // Five bits: two children for each of the first digit.
+    let mut ways = vec![0u32; 32];
+    ways[0xf * 2..].fill(LOCAL);
+    ways[0x2 * 2..][..2].fill(1);
+    let v6 = node(&mut words, 0, 0, ways);
 
     // Port classes: 1 TCP 22, 2 TCP 80, 3 UDP 53, 4 echo request.
     let zeros = place(&mut words, vec![0; 256]);

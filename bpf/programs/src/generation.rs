@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use hostfw_datapath::{
     Address, Direction, Image,
-    image::{self, Comparison, Passage, Question},
+    image::{self, NodeHead, POINTER, Passage, Question},
     verdict::Answer,
 };
 
@@ -51,22 +51,24 @@ impl Image for Generation {
     }
 
     #[inline(always)]
-    fn comparison(&self, at: u32) -> Comparison {
+    fn head(&self, at: u32) -> Option<NodeHead> {
         let bits = maps::window_bits();
-        // Nodes begin with a unit, so that none lies in two windows.
+        // Nodes begin with a unit, so that no head lies in two windows.
         let at = at & !(image::NODE_UNIT - 1);
         // SAFETY: the pointer came from the outer map in this program run.
-        let Some(window) = unsafe { self.words.as_ref() }.get_ptr(at >> bits) else {
-            return Comparison::default();
-        };
+        let window = unsafe { self.words.as_ref() }.get_ptr(at >> bits)?;
         let inside = at & ((1 << bits) - 1);
         // SAFETY: an element has that many words, and whole units.
-        unsafe { *window.cast::<u32>().add(inside as usize).cast() }
+        Some(unsafe { *window.cast::<u32>().add(inside as usize).cast() })
     }
 
     #[inline(always)]
-    fn below(&self, word: u32, address: &Address) -> u32 {
-        hostfw_below(self.slot, word, address.high, address.low)
+    fn below<const V6: bool>(&self, word: u32, address: &Address) -> u32 {
+        if V6 {
+            hostfw_below_v6(self.slot, word, address.high, address.low)
+        } else {
+            hostfw_below_v4(self.slot, word, address.low32())
+        }
     }
 
     #[inline(always)]
@@ -147,13 +149,13 @@ impl Image for Flat {
     }
 
     #[inline(always)]
-    fn comparison(&self, at: u32) -> Comparison {
+    fn head(&self, at: u32) -> Option<NodeHead> {
         let at = opaque(u64::from(at));
         if at >= self.words - u64::from(image::NODE_UNIT - 1) {
-            return Comparison::default();
+            return None;
         }
         // SAFETY: the element has that many words.
-        unsafe { *self.start.as_ptr().add(at as usize).cast() }
+        Some(unsafe { *self.start.as_ptr().add(at as usize).cast() })
     }
 
     #[inline(always)]
@@ -166,8 +168,13 @@ impl Image for Flat {
     }
 
     #[inline(always)]
-    fn below(&self, word: u32, address: &Address) -> u32 {
-        self.generation.below(word, address)
+    fn below<const V6: bool>(&self, word: u32, address: &Address) -> u32 {
+        // Most words are two steps away: a call takes as long.
+        let mut word = image::step::<V6, _>(self, word, address);
+        if word & POINTER != 0 {
+            word = image::step::<V6, _>(self, word, address);
+        }
+        if word & POINTER == 0 { word } else { self.generation.below::<V6>(word, address) }
     }
 
     #[inline(always)]
@@ -188,17 +195,28 @@ fn direction(what: u32) -> Direction {
     if what >> 24 == 0 { Direction::Ingress } else { Direction::Egress }
 }
 
-/// The walk to a peer word as a global function: the verifier reads it once, with
-/// any arguments, and not on every path that calls it.
+/// The walk to the peer word of an IPv4 address as a global function: the verifier
+/// reads it once, with any arguments, and not on every path that calls it.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn hostfw_below(slot: u32, word: u32, high: u64, low: u64) -> u32 {
-    let address = Address { high, low };
+extern "C" fn hostfw_below_v4(slot: u32, word: u32, address: u32) -> u32 {
+    below::<false>(slot, word, &Address::v4(address))
+}
+
+/// The same for IPv6.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn hostfw_below_v6(slot: u32, word: u32, high: u64, low: u64) -> u32 {
+    below::<true>(slot, word, &Address { high, low })
+}
+
+#[inline(always)]
+fn below<const V6: bool>(slot: u32, word: u32, address: &Address) -> u32 {
     if let Some(image) = Flat::of(slot) {
-        return image::walk_trie(&image, word, &address);
+        return image::walk_trie::<V6, _>(&image, word, address);
     }
     match Generation::of(slot) {
-        Some(image) => image::walk_trie(&image, word, &address),
+        Some(image) => image::walk_trie::<V6, _>(&image, word, address),
         None => 0,
     }
 }

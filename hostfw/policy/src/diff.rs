@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use hostfw_datapath::{
     Direction, Image as _,
     image::{
-        self, AT_PROTOCOLS, AT_V4, AT_V6, CLASS, NO_RULE, POINTER, PORTS, Question, TYPES,
-        TrieNode, V4_DIGITS,
+        self, AT_PROTOCOLS, AT_V4, AT_V6, CLASS, NO_RULE, NODE_CHILDREN, NodeHead, POINTER, PORTS,
+        Question, TYPES, TrieNode, V4_BITS,
     },
     verdict::Answer,
 };
@@ -268,7 +268,7 @@ impl Step for u128 {
 /// Where the class of IPv4 addresses changes, read back from an image.
 fn segments_v4(words: &[u32]) -> Vec<(u32, u32)> {
     let mut segments = Vec::new();
-    below(words, words.word(AT_V4), MAPPED, V4_DIGITS * 4, &mut segments);
+    below(words, words.word(AT_V4), MAPPED, V4_BITS, &mut segments);
     let own = |(first, class)| (u32::try_from(first ^ MAPPED).unwrap_or(u32::MAX), class);
     normalised(segments.into_iter().map(own).collect())
 }
@@ -283,30 +283,23 @@ fn segments_v6(words: &[u32]) -> Vec<(u128, u32)> {
 /// What a word says of the addresses that share the first `depth` bits of
 /// `first`.
 fn below(words: &[u32], word: u32, first: u128, depth: u32, found: &mut Vec<(u128, u32)>) {
-    let last = last_of(first, depth);
-    let TrieNode { selects, digit, at } = TrieNode::of(word);
     if word & POINTER == 0 {
         found.push((first, word & CLASS));
-    } else if selects == 0 {
-        let node = words.comparison(at);
-        let (start, bits, outer) = (node.first(), node.bits(digit), node.outside & CLASS);
-        found.push((first, outer));
-        below(words, node.inside, start, bits, found);
-        let end = last_of(start, bits);
-        if end < last {
-            found.push((end + 1, outer));
-        }
-    } else {
-        let behind = ((digit + selects) * 4).min(128);
-        let base = first & !u128::MAX.checked_shr(digit * 4).unwrap_or(0);
-        for child in 0..1u32 << (selects * 4) {
-            let start = base | u128::from(child).checked_shl(128 - behind).unwrap_or(0);
-            // Some may lie beside what nodes above have compared.
-            if start <= last && last_of(start, behind) >= first {
-                let word = words.word(at.wrapping_add(child));
-                below(words, word, start.max(first), behind.max(depth), found);
-            }
-        }
+        return;
+    }
+    let node = TrieNode::of(word);
+    let NodeHead { high, low, outside } = words.head(node.at).unwrap_or_default();
+    let (start, outer) = (u128::from(high) << 64 | u128::from(low), outside & CLASS);
+    found.push((first, outer));
+    let behind = node.bit + node.width;
+    for child in 0..1u32 << node.width {
+        let first = start | u128::from(child) << (128 - behind);
+        let word = words.word(node.at + NODE_CHILDREN + child);
+        below(words, word, first, behind, found);
+    }
+    let end = last_of(start, node.bit);
+    if end < last_of(first, depth) {
+        found.push((end + 1, outer));
     }
 }
 

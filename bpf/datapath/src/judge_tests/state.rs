@@ -52,8 +52,9 @@ impl Host {
 
     /// The next generation, in which friends by IPv4 are nobody any more.
     fn forgets_its_friends(&mut self) {
-        let node = |pointer: u32| TrieNode::of(pointer).at as usize;
-        let friends = node(self.words[node(self.words[AT_V4 as usize]) + 192]);
+        let friend = Address::from(ip(FRIEND));
+        let child = |pointer: u32| TrieNode::of(pointer).child::<false>(&friend) as usize;
+        let friends = child(self.words[child(self.words[AT_V4 as usize])]);
         self.words[friends] = 0;
         self.words[AT_GENERATION as usize] += 1;
     }

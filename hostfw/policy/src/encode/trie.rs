@@ -1,32 +1,35 @@
 //! The tries of an image: as wide as they are full, and what all addresses below
 //! a place have in common is compared at once and skipped.
 
-use std::{array, net::IpAddr};
+use std::net::IpAddr;
 
 use hostfw_datapath::{
     Image as _,
     image::{
-        AT_V4, AT_V6, Comparison, NODE_INSIDE, NODE_OUTSIDE, NODE_PREFIX, NODE_SPARE, NODE_UNIT,
-        POINTER, TrieNode, V4_DIGITS,
+        AT_V4, AT_V6, MAX_WIDTH, NODE_CHILDREN, NODE_UNIT, NodeHead, POINTER, TrieNode, V4_BITS,
     },
 };
 
 use super::{Segments, Writer, within};
 use crate::compile::CompileError;
 
-/// Digits of an address.
-const DIGITS: u32 = 32;
+/// Bits of an address.
+const BITS: u32 = 128;
 
 /// A node has at most so many children for each change of the word below it: it
 /// is worth a look at the memory to be there with fewer steps.
 const CHILDREN_FOR_CHANGE: usize = 4;
 
+/// The first node is as wide as if the word changed so often below it, at least:
+/// all addresses of the family come by there.
+const CHANGES_OF_ROOT: usize = 64;
+
+/// A node that selects by so many bits is not looked for among the others, so that
+/// it belongs to one place, and can be changed there.
+const WIDE: u32 = 5;
+
 /// What the mapped form of an IPv4 address begins with.
 pub(crate) const MAPPED: u128 = 0xffff << 32;
-
-/// The first node that selects is as wide as if the word changed so often below
-/// it, at least: 256 children. All addresses of the family come by there.
-const CHANGES_OF_ROOT: usize = 64;
 
 /// Writes both tries and sets their roots: each a peer word or a node pointer.
 pub(crate) fn write(
@@ -36,15 +39,15 @@ pub(crate) fn write(
 ) -> Result<(), CompileError> {
     let mapped: Segments<u128> =
         v4.iter().map(|(first, word)| (MAPPED | u128::from(*first), *word)).collect();
-    let root = subtree(writer, &mapped, MAPPED, V4_DIGITS, CHANGES_OF_ROOT)?;
+    let root = subtree(writer, &mapped, MAPPED, V4_BITS, CHANGES_OF_ROOT)?;
     writer.set(AT_V4, root);
     let root = subtree(writer, v6, 0, 0, CHANGES_OF_ROOT)?;
     writer.set(AT_V6, root);
     Ok(())
 }
 
-/// The word for the addresses that share the first `depth` digits of `base`; the
-/// first node that selects is for `least` changes, at least.
+/// The word for the addresses that share the first `depth` bits of `base`; the
+/// first node is for `least` changes, at least.
 fn subtree(
     writer: &mut Writer,
     segments: &[(u128, u32)],
@@ -52,59 +55,73 @@ fn subtree(
     depth: u32,
     least: usize,
 ) -> Result<u32, CompileError> {
-    let inside = within(segments, base, base | low_bits(depth));
-    let (outer, second, last) = match inside {
+    let all = within(segments, base, base | low_bits(depth));
+    let (outer, second, last) = match all {
         [] => return Ok(0),
         [(_, word)] => return Ok(*word),
-        [(_, outer), (second, _), ..] => (*outer, *second, inside[inside.len() - 1]),
+        [(_, outer), (second, _), ..] => (*outer, *second, all[all.len() - 1]),
     };
-    // Where both ends have one word, everything else lies in the block that
-    // holds both changes, and that block alone needs nodes.
-    if outer == last.1 {
-        let bits = (second ^ (last.0 - 1)).leading_zeros();
-        let block = u128::MAX.checked_shr(bits).unwrap_or(0);
-        if let [_, (first, word), _] = inside
-            && (*first, last.0 - 1) == (first & !block, first | block)
-        {
-            return compare(writer, *first, bits, *word, outer);
+    // Everything outside of some block has one word, that of an end; the block
+    // alone needs nodes, so it is to be small.
+    let (first, end, outside) = if outer == last.1 {
+        (second, last.0 - 1, outer)
+    } else {
+        let (begin, end) = ((base, last.0 - 1), (second, base | low_bits(depth)));
+        if common(begin.0, begin.1) > common(end.0, end.1) {
+            (begin.0, begin.1, last.1)
+        } else {
+            (end.0, end.1, outer)
         }
-        let common = bits / 4;
-        if common > depth {
-            let prefix = second & !low_bits(common);
-            let inside = subtree(writer, inside, prefix, common, least)?;
-            return compare(writer, prefix, common * 4, inside, outer);
-        }
+    };
+    let bit = common(first, end);
+    if let [(_, word)] = within(all, first, end)
+        && (first, end) == (first & !low_bits(bit), first | low_bits(bit))
+    {
+        return compare(writer, first, bit, *word, outside);
     }
-    let selects = width(depth, least.max(inside.len() - 1));
-    let below = depth + selects;
-    let mut node = Vec::with_capacity(1 << (selects * 4));
-    for child in 0..1u128 << (selects * 4) {
-        let first = base | (child << (128 - below * 4));
-        node.push(subtree(writer, inside, first, below, 0)?);
+    let width = width(bit, least.max(all.len() - 1));
+    let (base, below) = (first & !low_bits(bit), bit + width);
+    let mut children = Vec::with_capacity(1 << width);
+    for child in 0..1u128 << width {
+        let first = base | (child << (BITS - below));
+        children.push(subtree(writer, all, first, below, 0)?);
     }
-    select(writer, depth, selects, &node)
+    select(writer, Select { bit, width, prefix: base, outside }, &children)
 }
 
-/// How many digits select a child, where the word changes so often.
-fn width(digit: u32, changes: usize) -> u32 {
-    let fits = |selects: &u32| {
-        let children = 1usize << (selects * 4);
-        digit % 16 + selects <= 16 && children <= changes.saturating_mul(CHILDREN_FOR_CHANGE)
-    };
-    [3, 2].into_iter().find(fits).unwrap_or(1)
+/// How many bits from one on select a child, where the word changes so often.
+fn width(bit: u32, changes: usize) -> u32 {
+    let is_inside = |width: &u32| bit % 64 + width <= 64;
+    let is_full = |width: &u32| 1usize << width <= changes.saturating_mul(CHILDREN_FOR_CHANGE);
+    let odd = (3..=MAX_WIDTH).rev().step_by(2);
+    odd.filter(is_inside).find(|width| *width == 3 || is_full(width)).unwrap_or(1)
 }
 
-/// A node that has a child for some digits. Wide ones are not looked for among
-/// the others, so that each belongs to one place, and can be changed there.
-fn select(
-    writer: &mut Writer,
-    digit: u32,
-    selects: u32,
-    node: &[u32],
-) -> Result<u32, CompileError> {
+/// What a node is about.
+#[derive(Clone, Copy)]
+struct Select {
+    /// The first bit that selects.
+    bit: u32,
+    /// How many do.
+    width: u32,
+    /// The bits before.
+    prefix: u128,
+    /// The word of addresses with others.
+    outside: u32,
+}
+
+/// A node with these children.
+fn select(writer: &mut Writer, about: Select, children: &[u32]) -> Result<u32, CompileError> {
+    let Select { bit, width, prefix, outside } = about;
+    let prefix = prefix & !low_bits(bit);
+    let words = [64, 96, 0, 32].map(|shift| u32::try_from(prefix >> shift & 0xffff_ffff));
+    let mut node: Vec<u32> = words.into_iter().map(Result::unwrap_or_default).collect();
+    node.push(outside);
+    node.extend(children);
+    node.resize(node.len().next_multiple_of(index(NODE_UNIT)), 0);
     let at =
-        if selects == 1 { writer.aligned_block(node)? } else { writer.aligned_append(node)? };
-    Ok(TrieNode { selects, digit, at }.pointer())
+        if width < WIDE { writer.aligned_block(&node)? } else { writer.aligned_append(&node)? };
+    Ok(TrieNode { bit, width, at }.pointer())
 }
 
 /// A node for the addresses that begin with so many bits (1 to 128) of `prefix`;
@@ -116,22 +133,21 @@ fn compare(
     inside: u32,
     outside: u32,
 ) -> Result<u32, CompileError> {
-    let kept = prefix & !u128::MAX.checked_shr(bits).unwrap_or(0);
-    let mut node = vec![0; index(NODE_UNIT)];
-    for (word, shift) in node[index(NODE_PREFIX)..].iter_mut().zip([96u32, 64, 32, 0]) {
-        *word = u32::try_from(kept >> shift & 0xffff_ffff).unwrap_or(0);
-    }
-    node[index(NODE_INSIDE)] = inside;
-    node[index(NODE_OUTSIDE)] = outside;
-    node[index(NODE_SPARE)] = bits.wrapping_neg() & 3;
-    let at = writer.aligned_block(&node)?;
-    Ok(TrieNode { selects: 0, digit: (bits - 1) / 4, at }.pointer())
+    // The last bit selects between the two.
+    let bit = bits - 1;
+    let children = forked(prefix, bit, inside, outside);
+    select(writer, Select { bit, width: 1, prefix, outside }, &children)
+}
+
+/// Two children, one of them for the addresses that have a bit of this one.
+fn forked(address: u128, bit: u32, own: u32, other: u32) -> [u32; 2] {
+    if address >> (BITS - 1 - bit) & 1 == 0 { [own, other] } else { [other, own] }
 }
 
 /// Gives one address another word.
 pub(crate) fn set(writer: &mut Writer, address: IpAddr, word: u32) -> Result<(), CompileError> {
     let (at, depth, address) = match address.to_canonical() {
-        IpAddr::V4(address) => (AT_V4, V4_DIGITS, MAPPED | u128::from(u32::from(address))),
+        IpAddr::V4(address) => (AT_V4, V4_BITS, MAPPED | u128::from(u32::from(address))),
         IpAddr::V6(address) => (AT_V6, 0, u128::from(address)),
     };
     let root = below(writer, writer.word(at), depth, address, word)?;
@@ -140,8 +156,8 @@ pub(crate) fn set(writer: &mut Writer, address: IpAddr, word: u32) -> Result<(),
 }
 
 /// What stands for a part of a trie, that of the addresses which share the first
-/// `depth` digits of this one, once this one has another word. Narrow nodes on
-/// the way are stored anew, wide ones are changed where they are.
+/// `depth` bits of this one, once this one has another word. Narrow nodes on the
+/// way are stored anew, wide ones are changed where they are.
 fn below(
     writer: &mut Writer,
     trie: u32,
@@ -150,88 +166,65 @@ fn below(
     word: u32,
 ) -> Result<u32, CompileError> {
     if trie & POINTER == 0 {
-        return if trie == word || depth == DIGITS {
+        return if trie == word || depth == BITS {
             Ok(word)
         } else {
-            compare(writer, address, DIGITS * 4, word, trie)
+            compare(writer, address, BITS, word, trie)
         };
     }
-    let node = TrieNode::of(trie);
-    if node.selects == 0 {
-        return compared(writer, trie, depth, address, word);
+    let TrieNode { bit, width, at } = TrieNode::of(trie);
+    let NodeHead { high, low, outside } = writer.all().head(at).unwrap_or_default();
+    let prefix = u128::from(high) << 64 | u128::from(low);
+    let apart = common(prefix, address);
+    if apart < bit {
+        if outside == word {
+            return Ok(trie);
+        }
+        let own = below(writer, outside, apart + 1, address, word)?;
+        let children = forked(address, apart, own, trie);
+        let about = Select { bit: apart, width: 1, prefix: address, outside };
+        return select(writer, about, &children);
     }
-    let child = node.at + digit_of(address, node.digit, node.selects);
+    let first = at + NODE_CHILDREN;
+    let child = first + bits_of(address, bit, width);
     let old = writer.word(child);
-    let new = below(writer, old, node.digit + node.selects, address, word)?;
+    let new = below(writer, old, bit + width, address, word)?;
     if new == old {
         return Ok(trie);
     }
-    if node.selects > 1 {
+    if width >= WIDE {
         writer.set(child, new);
         return Ok(trie);
     }
-    let mut children = writer.words(node.at, 16).to_vec();
-    if let Some(child) = children.get_mut(index(child - node.at)) {
+    let mut children = writer.words(first, 1 << width).to_vec();
+    if let Some(child) = children.get_mut(index(child - first)) {
         *child = new;
     }
-    // What has become equal all over needs no node.
-    match children.as_slice() {
-        [first, rest @ ..] if first & POINTER == 0 && rest.iter().all(|one| one == first) => {
-            Ok(*first)
-        }
-        children => select(writer, node.digit, 1, children),
+    let is_one = new & POINTER == 0 && children.iter().all(|child| *child == new);
+    if is_one && (new == outside || bit == depth) {
+        // What has become equal all over needs no node.
+        Ok(new)
+    } else if is_one {
+        compare(writer, prefix, bit, new, outside)
+    } else {
+        select(writer, Select { bit, width, prefix, outside }, &children)
     }
 }
 
-/// The same for a node that compares.
-fn compared(
-    writer: &mut Writer,
-    trie: u32,
-    depth: u32,
-    address: u128,
-    word: u32,
-) -> Result<u32, CompileError> {
-    let TrieNode { digit, at, .. } = TrieNode::of(trie);
-    let digits = digit + 1;
-    let node = writer.all().comparison(at);
-    let Comparison { inside, outside, .. } = node;
-    let (prefix, bits) = (node.first(), node.bits(digit));
-    let apart = (prefix ^ address).leading_zeros();
-    if apart >= bits {
-        let new = below(writer, inside, bits / 4, address, word)?;
-        return match new {
-            new if new == inside => Ok(trie),
-            new if new == outside => Ok(outside),
-            new => compare(writer, prefix, bits, new, outside),
-        };
-    }
-    if outside == word {
-        return Ok(trie);
-    }
-    // The digit in which the address leaves what is compared.
-    let apart = apart / 4;
-    let (own, other) = (digit_of(prefix, apart, 1), digit_of(address, apart, 1));
-    // If it is the last one, several digits may be inside.
-    let (child, alike) = if apart + 1 == digits { (inside, digits * 4 - bits) } else { (trie, 0) };
-    let gone = below(writer, outside, apart + 1, address, word)?;
-    let children: [u32; 16] = array::from_fn(|digit| match u32::try_from(digit).unwrap_or(0) {
-        digit if digit == other => gone,
-        digit if (digit ^ own) >> alike == 0 => child,
-        _ => outside,
-    });
-    let both = select(writer, apart, 1, &children)?;
-    if apart == depth { Ok(both) } else { compare(writer, address, apart * 4, both, outside) }
+/// How many bits two addresses begin with alike.
+fn common(one: u128, other: u128) -> u32 {
+    (one ^ other).leading_zeros()
 }
 
-/// Some digits of an address, from one on.
-fn digit_of(address: u128, first: u32, count: u32) -> u32 {
-    let digits = (address & low_bits(first)) >> (128 - (first + count) * 4);
-    u32::try_from(digits).unwrap_or(0)
+/// Some bits of an address, from one on.
+fn bits_of(address: u128, first: u32, count: u32) -> u32 {
+    let bits = (address & low_bits(first)) >> (BITS - first - count);
+    u32::try_from(bits).unwrap_or(0)
 }
 
-/// The bits behind the first `digits`.
-fn low_bits(digits: u32) -> u128 {
-    u128::MAX.checked_shr(digits * 4).unwrap_or(0)
+/// The bits behind the first ones.
+fn low_bits(bits: u32) -> u128 {
+    u128::MAX.checked_shr(bits).unwrap_or(0)
 }
 
 fn index(word: u32) -> usize {
@@ -344,12 +337,15 @@ mod tests {
             .chain((1..2000u32).map(|at| (NET + (u128::from(at) << 84), at)))
             .collect();
         let segments = [segments, vec![(NET + (2000 << 84), 0)]].concat();
-        let writer = written(&segments);
+        let mut writer = written(&segments);
         let root = TrieNode::of(writer.word(AT_V6));
-        assert_eq!((root.selects, root.digit), (0, 7));
-        let below = TrieNode::of(writer.word(root.at + NODE_INSIDE));
-        assert_eq!((below.selects, below.digit), (3, 8));
-        assert_eq!((root.at % NODE_UNIT, below.at % 16), (0, 0), "within cache lines");
+        assert_eq!((root.bit, root.width), (33, 11), "what all share is no step of its own");
+        let address = v6(NET + (7 << 84) + 5);
+        set(&mut writer, address.into(), 9).expect("a small trie");
+        let lonely =
+            TrieNode::of(writer.word(root.child::<true>(&Address::from(IpAddr::from(address)))));
+        assert_eq!((lonely.bit, lonely.width), (127, 1), "all of it but the last bit");
+        assert_eq!((lonely.at % NODE_UNIT, root.at % 16), (0, 0), "within cache lines");
     }
 
     proptest! {
