@@ -269,15 +269,15 @@ pub struct NodeHead {
 /// one, whose first 96 say no more than that.
 pub const V4_BITS: u32 = 96;
 
-/// What a pointer to a node of a trie says of it. The node compares the bits of an
-/// address before `bit`, and the next `width` bits, which lie within one half of
-/// the address, select its child. Both are read at once, so that a step of the
-/// walk waits for memory once.
+/// What a pointer to a node of a trie says of it. `width` bits of an address, which
+/// lie within one half of it, select the node's child, and all bits before them are
+/// compared. Both are read at once, so that a step of the walk waits for memory
+/// once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrieNode {
-    /// The first bit (0..=127, from the most significant) that selects.
-    pub bit: u32,
-    /// How many bits do: an odd number to [`MAX_WIDTH`].
+    /// How many bits (0..=127) stand behind those that select.
+    pub behind: u32,
+    /// How many bits select: an odd number to [`MAX_WIDTH`].
     pub width: u32,
     /// Offset of the node.
     pub at: u32,
@@ -293,7 +293,7 @@ impl TrieNode {
     #[inline(always)]
     pub const fn of(word: u32) -> Self {
         Self {
-            bit: (word >> 21) & 127,
+            behind: (word >> 21) & 127,
             width: (word >> 27) & 14 | 1,
             at: (word & Self::UNITS) * NODE_UNIT,
         }
@@ -301,38 +301,41 @@ impl TrieNode {
 
     /// The word that leads to it.
     pub const fn pointer(self) -> u32 {
-        POINTER | ((self.width / 2) & 7) << 28 | (self.bit & 127) << 21 | (self.at / NODE_UNIT)
+        let Self { behind, width, at } = self;
+        POINTER | ((width / 2) & 7) << 28 | (behind & 127) << 21 | (at / NODE_UNIT)
     }
 
-    /// Where the child of an address stands.
+    /// The first bit that selects, counted from the most significant one.
+    pub const fn bit(self) -> u32 {
+        128 - self.behind - self.width
+    }
+
+    /// Where the child of an address stands. It does not wait for the node's head.
     #[inline(always)]
     pub fn child<const V6: bool>(self, address: &Address) -> u32 {
         let is_low = self.is_low::<V6>();
         let half = (address.high & !is_low) | (address.low & is_low);
-        // Stays below 64: a checked shift would cost a branch.
-        let behind = 64u32.wrapping_sub((self.bit & 63) + self.width) & 63;
         #[expect(clippy::as_conversions, reason = "at most fifteen bits remain")]
-        let index = (half >> behind) as u32 & ((1 << self.width) - 1);
-        self.at.wrapping_add(NODE_CHILDREN).wrapping_add(index)
+        let number = (half >> (self.behind & 63)) as u32 & ((1 << self.width) - 1);
+        self.at.wrapping_add(NODE_CHILDREN).wrapping_add(number)
     }
 
     /// Whether an address has the bits of the node, as far as they count.
     #[inline(always)]
     fn holds<const V6: bool>(self, head: &NodeHead, address: &Address) -> bool {
         let (high, low) = (address.high ^ head.high, address.low ^ head.low);
-        // In two steps, as it may be all 64 bits.
-        let behind = 63 - (self.bit & 63);
-        let (high_end, low_end) = (high >> 1 >> behind, low >> 1 >> behind);
         let is_low = self.is_low::<V6>();
-        let apart = if V6 { (high_end & !is_low) | ((high | low_end) & is_low) } else { low_end };
-        apart == 0
+        let half = (high & !is_low) | (low & is_low);
+        let before = if V6 { high & is_low } else { 0 };
+        // In two steps, as it may be all 64 bits.
+        (half >> (self.behind & 63) >> self.width) | before == 0
     }
 
     /// All bits are set where it selects in the lower half of an address, as every
     /// node of IPv4 does: a mask, as a branch would be one for the verifier, too.
     #[inline(always)]
     fn is_low<const V6: bool>(self) -> u64 {
-        if V6 { 0u64.wrapping_sub(u64::from(self.bit >> 6)) } else { u64::MAX }
+        if V6 { u64::from(self.behind >> 6).wrapping_sub(1) } else { u64::MAX }
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn picture(ingress: bool, egress: bool) -> Vec<u32> {
         let prefix = [64, 96, 0, 32].map(|shift| (prefix >> shift) as u32);
         let width = children.len().ilog2();
         let at = place(words, [&prefix[..], &[0], &children].concat());
-        TrieNode { bit, width, at }.pointer()
+        TrieNode { behind: 128 - bit - width, width, at }.pointer()
     };
     let mapped = |first: u32| 0xffff << 32 | u128::from(first << 24);
     let mut v4 = vec![0u32; 512];

@@ -291,13 +291,12 @@ fn below(words: &[u32], word: u32, first: u128, depth: u32, found: &mut Vec<(u12
     let NodeHead { high, low, outside } = words.head(node.at).unwrap_or_default();
     let (start, outer) = (u128::from(high) << 64 | u128::from(low), outside & CLASS);
     found.push((first, outer));
-    let behind = node.bit + node.width;
     for child in 0..1u32 << node.width {
-        let first = start | u128::from(child) << (128 - behind);
+        let first = start | u128::from(child) << node.behind;
         let word = words.word(node.at + NODE_CHILDREN + child);
-        below(words, word, first, behind, found);
+        below(words, word, first, 128 - node.behind, found);
     }
-    let end = last_of(start, node.bit);
+    let end = last_of(start, node.bit());
     if end < last_of(first, depth) {
         found.push((end + 1, outer));
     }

@@ -37,18 +37,24 @@ proptest! {
             for bit in (0..128u32).filter(|bit| bit % 64 + width <= 64) {
                 let part = &text[bit as usize..(bit + width) as usize];
                 let expected = u32::from_str_radix(part, 2).expect("binary digits");
-                let node = TrieNode { bit, width, at: 8 };
+                let node = TrieNode { behind: 128 - bit - width, width, at: 8 };
+                prop_assert_eq!(node.bit(), bit);
                 prop_assert_eq!(node.child::<true>(&address(bits)), 8 + NODE_CHILDREN + expected);
             }
         }
     }
 
     #[test]
-    fn a_pointer_says_what_its_node_is(bit in 0..128u32, half in 0..8u32, unit in 0..1u32 << 21) {
-        let node = TrieNode { bit, width: half * 2 + 1, at: unit * NODE_UNIT };
+    fn a_pointer_says_what_its_node_is(behind in 0..128u32, half in 0..8u32, unit in 0..1u32 << 21) {
+        let node = TrieNode { behind, width: half * 2 + 1, at: unit * NODE_UNIT };
         prop_assert!(node.pointer() & POINTER != 0);
         prop_assert_eq!(TrieNode::of(node.pointer()), node);
     }
+}
+
+/// The first bits of an address, and zeros.
+fn shared(address: u128, bits: u32) -> u128 {
+    address & !u128::MAX.checked_shr(bits).unwrap_or(0)
 }
 
 /// A node of a trie at the next place where one may stand: its pointer.
@@ -60,10 +66,9 @@ fn place_node(
     children: &[u32],
 ) -> u32 {
     words.resize(words.len().next_multiple_of(NODE_UNIT as usize), 0xdead);
-    let kept = prefix & !u128::MAX.checked_shr(bit).unwrap_or(0);
-    let prefix = [64, 96, 0, 32].map(|shift| (kept >> shift) as u32);
+    let prefix = [64, 96, 0, 32].map(|shift| (shared(prefix, bit) >> shift) as u32);
     let at = place(words, &[&prefix[..], &[outside], children].concat());
-    TrieNode { bit, width, at }.pointer()
+    TrieNode { behind: 128 - bit - width, width, at }.pointer()
 }
 
 const MAPPED: u128 = 0xffff << 32;
@@ -132,26 +137,25 @@ fn an_ipv6_address_is_selected_by_each_of_its_bits_and_by_no_other() {
         let mut bit = 0;
         while bit < 128u32 {
             let width = if bit % 64 + width <= 64 { width } else { 1 };
-            steps.push(TrieNode { bit, width, at: 0 });
+            steps.push((bit, width));
             bit += width;
         }
+        let way = |(bit, width), bits: u128| bits << bit >> (128 - width);
         let mut words = empty();
         let mut below = 0xf00;
-        let child =
-            |node: &TrieNode, bits: u128| node.child::<true>(&address(bits)) - NODE_CHILDREN;
-        for node in steps.iter().rev() {
+        for step in steps.iter().rev() {
             let mut ways: Vec<u32> =
-                (0..1u32 << node.width).map(|way| (node.bit + 1) << 16 | way).collect();
-            ways[child(node, OWN_V6) as usize] = below;
-            below = place_node(&mut words, (node.bit, node.width), OWN_V6, 0x700, &ways);
+                (0..1u32 << step.1).map(|way| (step.0 + 1) << 16 | way).collect();
+            ways[way(*step, OWN_V6) as usize] = below;
+            below = place_node(&mut words, *step, OWN_V6, 0x700, &ways);
         }
         words[AT_V6 as usize] = below;
         let image = words.as_slice();
         assert_eq!(peer(&image, &address(OWN_V6)), 0xf00);
-        for node in &steps {
-            for bit in node.bit..node.bit + node.width {
+        for (first, width) in steps {
+            for bit in first..first + width {
                 let changed = OWN_V6 ^ 1 << (127 - bit);
-                let expected = (node.bit + 1) << 16 | child(node, changed);
+                let expected = (first + 1) << 16 | way((first, width), changed) as u32;
                 assert_eq!(peer(&image, &address(changed)), expected, "{changed:x}, {bit}");
             }
         }
@@ -180,7 +184,7 @@ fn a_walk_ends_after_as_many_nodes_as_an_address_has_bits() {
     // Broken: nodes that lead to each other without end.
     let mut words = empty();
     let first = words.len() as u32;
-    let at = |number: u32| TrieNode { bit: 0, width: 3, at: first + number * 16 }.pointer();
+    let at = |number: u32| TrieNode { behind: 125, width: 3, at: first + number * 16 }.pointer();
     for number in 0..200 {
         let children = [at((number + 1) % 200); 8];
         assert_eq!(place_node(&mut words, (0, 3), 0, 9, &children), at(number));

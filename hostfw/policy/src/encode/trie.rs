@@ -121,7 +121,7 @@ fn select(writer: &mut Writer, about: Select, children: &[u32]) -> Result<u32, C
     node.resize(node.len().next_multiple_of(index(NODE_UNIT)), 0);
     let at =
         if width < WIDE { writer.aligned_block(&node)? } else { writer.aligned_append(&node)? };
-    Ok(TrieNode { bit, width, at }.pointer())
+    Ok(TrieNode { behind: BITS - bit - width, width, at }.pointer())
 }
 
 /// A node for the addresses that begin with so many bits (1 to 128) of `prefix`;
@@ -172,7 +172,8 @@ fn below(
             compare(writer, address, BITS, word, trie)
         };
     }
-    let TrieNode { bit, width, at } = TrieNode::of(trie);
+    let node = TrieNode::of(trie);
+    let (bit, TrieNode { width, at, .. }) = (node.bit(), node);
     let NodeHead { high, low, outside } = writer.all().head(at).unwrap_or_default();
     let prefix = u128::from(high) << 64 | u128::from(low);
     let apart = common(prefix, address);
@@ -339,12 +340,11 @@ mod tests {
         let segments = [segments, vec![(NET + (2000 << 84), 0)]].concat();
         let mut writer = written(&segments);
         let root = TrieNode::of(writer.word(AT_V6));
-        assert_eq!((root.bit, root.width), (33, 11), "what all share is no step of its own");
-        let address = v6(NET + (7 << 84) + 5);
-        set(&mut writer, address.into(), 9).expect("a small trie");
-        let lonely =
-            TrieNode::of(writer.word(root.child::<true>(&Address::from(IpAddr::from(address)))));
-        assert_eq!((lonely.bit, lonely.width), (127, 1), "all of it but the last bit");
+        assert_eq!((root.bit(), root.width), (33, 11), "what all share is no step of its own");
+        let address = v6(NET + (7 << 84) + 5).into();
+        set(&mut writer, address, 9).expect("a small trie");
+        let lonely = TrieNode::of(writer.word(root.child::<true>(&Address::from(address))));
+        assert_eq!((lonely.bit(), lonely.width), (127, 1), "all of it but the last bit");
         assert_eq!((lonely.at % NODE_UNIT, root.at % 16), (0, 0), "within cache lines");
     }
 
