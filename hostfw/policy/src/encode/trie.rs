@@ -20,8 +20,8 @@ const BITS: u32 = 128;
 /// is worth a look at the memory to be there with fewer steps.
 const CHILDREN_FOR_CHANGE: usize = 4;
 
-/// The first node is as wide as if the word changed so often below it, at least:
-/// all addresses of the family come by there.
+/// All addresses of a family come by its first node: it is as wide as if the word
+/// changed twice as often below it, and so often at least.
 const CHANGES_OF_ROOT: usize = 64;
 
 /// A node that selects by so many bits is not looked for among the others, so that
@@ -39,11 +39,15 @@ pub(crate) fn write(
 ) -> Result<(), CompileError> {
     let mapped: Segments<u128> =
         v4.iter().map(|(first, word)| (MAPPED | u128::from(*first), *word)).collect();
-    let root = subtree(writer, &mapped, MAPPED, V4_BITS, CHANGES_OF_ROOT)?;
+    let root = subtree(writer, &mapped, MAPPED, V4_BITS, of_root(v4.len()))?;
     writer.set(AT_V4, root);
-    let root = subtree(writer, v6, 0, 0, CHANGES_OF_ROOT)?;
+    let root = subtree(writer, v6, 0, 0, of_root(v6.len()))?;
     writer.set(AT_V6, root);
     Ok(())
+}
+
+fn of_root(changes: usize) -> usize {
+    CHANGES_OF_ROOT.max(2 * changes)
 }
 
 /// The word for the addresses that share the first `depth` bits of `base`; the
@@ -67,13 +71,13 @@ fn subtree(
         (second, last.0 - 1, outer)
     } else {
         let (begin, end) = ((base, last.0 - 1), (second, base | low_bits(depth)));
-        if common(begin.0, begin.1) > common(end.0, end.1) {
+        if shared(begin.0, begin.1) > shared(end.0, end.1) {
             (begin.0, begin.1, last.1)
         } else {
             (end.0, end.1, outer)
         }
     };
-    let bit = common(first, end);
+    let bit = shared(first, end);
     if let [(_, word)] = within(all, first, end)
         && (first, end) == (first & !low_bits(bit), first | low_bits(bit))
     {
@@ -176,7 +180,7 @@ fn below(
     let (bit, TrieNode { width, at, .. }) = (node.bit(), node);
     let NodeHead { high, low, outside } = writer.all().head(at).unwrap_or_default();
     let prefix = u128::from(high) << 64 | u128::from(low);
-    let apart = common(prefix, address);
+    let apart = shared(prefix, address);
     if apart < bit {
         if outside == word {
             return Ok(trie);
@@ -213,7 +217,7 @@ fn below(
 }
 
 /// How many bits two addresses begin with alike.
-fn common(one: u128, other: u128) -> u32 {
+fn shared(one: u128, other: u128) -> u32 {
     (one ^ other).leading_zeros()
 }
 
@@ -340,7 +344,7 @@ mod tests {
         let segments = [segments, vec![(NET + (2000 << 84), 0)]].concat();
         let mut writer = written(&segments);
         let root = TrieNode::of(writer.word(AT_V6));
-        assert_eq!((root.bit(), root.width), (33, 11), "what all share is no step of its own");
+        assert_eq!((root.bit(), root.width), (33, 13), "what all share is no step of its own");
         let address = v6(NET + (7 << 84) + 5).into();
         set(&mut writer, address, 9).expect("a small trie");
         let lonely = TrieNode::of(writer.word(root.child::<true>(&Address::from(address))));
