@@ -555,31 +555,49 @@ pub fn proxy<I: Image>(image: &I, index: u32) -> u32 {
     (image.word(at) >> PROXY_SHIFT) & 0xff
 }
 
-/// FNV-1a over every word but the checksum itself, which counts as 0. Eight
-/// sums, each of every eighth word, do not wait for each other; what comes of
-/// them is summed up likewise.
+/// FNV-1a over every word but the checksum itself, which counts as 0: over pairs of
+/// words, the lower one first. Eight sums, each of every eighth pair, do not wait
+/// for each other; what comes of them, and a word without another, is summed up
+/// likewise, and its two halves are one with the other.
 pub fn checksum(words: &[u32]) -> u32 {
+    let (pairs, last) = words.as_chunks::<2>();
+    let own = usize::try_from(AT_CHECKSUM / 2).unwrap_or(0);
+    let (head, tail) = pairs.split_at((own + 8 - own % 8).min(pairs.len()));
     let mut sums = [CHECKSUM_SEED; 8];
-    let own = usize::try_from(AT_CHECKSUM).unwrap_or(0);
-    let (head, tail) = words.split_at((own + 8 - own % 8).min(words.len()));
-    for (index, word) in head.iter().enumerate() {
-        let word = if index == own { 0 } else { *word };
+    for (index, [low, high]) in head.iter().enumerate() {
+        let low = if index == own { 0 } else { *low };
         if let Some(sum) = sums.get_mut(index % 8) {
-            *sum = summed(*sum, word);
+            *sum = summed(*sum, pair(low, *high));
         }
     }
-    for line in tail.chunks(8) {
-        for (sum, word) in sums.iter_mut().zip(line) {
-            *sum = summed(*sum, *word);
-        }
+    let (lines, rest) = tail.as_chunks::<8>();
+    for line in lines {
+        sum_up(&mut sums, line);
     }
-    sums.into_iter().fold(CHECKSUM_SEED, summed)
+    sum_up(&mut sums, rest);
+    let last = last.iter().map(|word| u64::from(*word));
+    let sum = sums.into_iter().chain(last).fold(CHECKSUM_SEED, summed);
+    #[expect(clippy::as_conversions, reason = "the halves are one")]
+    {
+        (sum ^ sum >> 32) as u32
+    }
 }
 
-const CHECKSUM_SEED: u32 = 0x811c_9dc5;
+const CHECKSUM_SEED: u64 = 0xcbf2_9ce4_8422_2325;
 
-fn summed(sum: u32, word: u32) -> u32 {
-    (sum ^ word).wrapping_mul(0x0100_0193)
+#[inline(always)]
+fn sum_up(sums: &mut [u64; 8], pairs: &[[u32; 2]]) {
+    for (sum, [low, high]) in sums.iter_mut().zip(pairs) {
+        *sum = summed(*sum, pair(*low, *high));
+    }
+}
+
+fn summed(sum: u64, pair: u64) -> u64 {
+    (sum ^ pair).wrapping_mul(0x0100_0000_01b3)
+}
+
+fn pair(low: u32, high: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
 }
 
 impl Image for &[u32] {

@@ -219,8 +219,7 @@ impl Blank {
         let map = self.map.fd().as_fd();
         {
             let memory = Shared::map(map, self.pairs, true).map_err(failed)?;
-            memory.write(words);
-            if !memory.holds(words) {
+            if !memory.takes(words) {
                 return Err(KernelError::ReadBack { slot: self.slot });
             }
         }

@@ -281,17 +281,21 @@ impl Shared {
         unsafe { AtomicU8::from_ptr(first.cast::<u8>().add(byte)) }.store(1, Ordering::Relaxed);
     }
 
-    /// Copies words in; the mapping must be writable.
-    pub(super) fn write(&self, words: &[u32]) {
-        for (index, value) in pairs(words).enumerate() {
-            self.cell(index).store(value, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether it begins with these words.
-    pub(super) fn holds(&self, words: &[u32]) -> bool {
-        let is_held = |(index, value)| self.cell(index).load(Ordering::Relaxed) == value;
-        words.len().div_ceil(2) <= self.pairs && pairs(words).enumerate().all(is_held)
+    /// Copies words in, as far as there is room, and reads them back: true when it
+    /// begins with them now. Part by part, so that what is read back is still in a
+    /// near cache. The mapping must be writable.
+    #[must_use]
+    pub(super) fn takes(&self, words: &[u32]) -> bool {
+        let parts = words.chunks(PART_WORDS).zip((0..).step_by(PART_WORDS / 2));
+        words.len().div_ceil(2) <= self.pairs
+            && parts.into_iter().all(|(part, first)| {
+                for (index, value) in pairs(part).enumerate() {
+                    self.cell(first + index).store(value, Ordering::Relaxed);
+                }
+                let is_held =
+                    |(index, value)| self.cell(first + index).load(Ordering::Relaxed) == value;
+                pairs(part).enumerate().all(is_held)
+            })
     }
 
     /// Copies `count` words out.
@@ -306,6 +310,9 @@ impl Shared {
         words
     }
 }
+
+/// Words of a part that [`Shared::takes`] reads back, a quarter of a MiB.
+const PART_WORDS: usize = 1 << 16;
 
 /// Words two by two, as they stand in the memory of a map.
 fn pairs(words: &[u32]) -> impl Iterator<Item = u64> {
