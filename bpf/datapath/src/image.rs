@@ -307,7 +307,7 @@ impl TrieNode {
 
     /// The first bit that selects, counted from the most significant one.
     pub const fn bit(self) -> u32 {
-        128 - self.behind - self.width
+        128u32.saturating_sub(self.behind + self.width)
     }
 
     /// Where the child of an address stands. It does not wait for the node's head.
