@@ -1,10 +1,11 @@
 //! A flow as this host sees it, and what the connection tables keep of it.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
 use crate::{
     Address,
     icmp::Kind,
+    judge::Direction,
     parse::{Network, Upper, protocol},
 };
 
@@ -40,6 +41,9 @@ pub struct FlowKey {
     pub zero: [u8; 3],
 }
 
+// Keys are made of larger numbers, too, whose lower bytes stand first.
+const _: () = assert!(cfg!(target_endian = "little"), "machines are little-endian");
+
 impl FlowKey {
     /// The flow of a packet for this host.
     #[inline(always)]
@@ -70,6 +74,23 @@ impl FlowKey {
         // Three single bytes of zero would be written by a call.
         let [protocol, zero @ ..] = u32::from(upper.protocol).to_le_bytes();
         Self { local, remote, local_port, remote_port, protocol, zero }
+    }
+
+    /// The flow of a plain packet, which has ports, for this host or from it: the
+    /// same as the others give. Written as numbers of 64 bits: who reads a word of
+    /// it at once, as the kernel's hash does, would wait until two stores of a half
+    /// each are done. Verifiers before 6.2 would walk a quarter further if all keys
+    /// were made so.
+    #[inline(always)]
+    pub(crate) fn plain(direction: Direction, network: &Network, upper: &Upper) -> Self {
+        let Network { source, destination, .. } = *network;
+        let (local, remote, local_port, remote_port) = match direction {
+            Direction::Ingress => (destination, source, upper.port, upper.source_port),
+            Direction::Egress => (source, destination, upper.source_port, upper.port),
+        };
+        let ports = u64::from(local_port) | u64::from(remote_port) << 16;
+        let tail = ports | u64::from(upper.protocol) << 32;
+        transmute!([local.high, local.low, remote.high, remote.low, tail])
     }
 }
 

@@ -28,10 +28,7 @@ impl Plain {
     /// Whose packet it is, for whoever is told.
     #[inline(always)]
     pub fn flow(&self) -> FlowKey {
-        match self.direction {
-            Direction::Ingress => FlowKey::received(&self.network, &self.upper),
-            Direction::Egress => FlowKey::sent(&self.network, &self.upper),
-        }
+        FlowKey::plain(self.direction, &self.network, &self.upper)
     }
 }
 
@@ -99,7 +96,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             return Some(allowed(index, answer, rule, upper));
         }
         if !opens_tcp {
-            let flow = FlowKey::received(network, upper);
+            let flow = FlowKey::plain(Direction::Ingress, network, upper);
             if self.tables.has_opened(&flow) {
                 match self.reply_to_own(packet, network, upper, &flow) {
                     Known::Flow => return Some(pass(Reason::Reply)),
@@ -118,7 +115,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         // A connection is opened once: its entry is not there yet.
         let is_fresh = !upper.opens_tcp()
             && matches!(
-                self.find(Table::Admitted, &FlowKey::received(network, upper)),
+                self.find(Table::Admitted, &FlowKey::plain(Direction::Ingress, network, upper)),
                 Found::Fresh
             );
         if !is_fresh {
@@ -184,7 +181,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         network: &Network,
         upper: &Upper,
     ) -> bool {
-        let flow = FlowKey::sent(network, upper);
+        let flow = FlowKey::plain(Direction::Egress, network, upper);
         match self.find(Table::admitted(upper.protocol), &flow) {
             // Who answers does not write, so the entry need not be new.
             Found::Fresh | Found::Stale => true,
@@ -211,7 +208,10 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             let remote = &network.destination;
             (self.in_force(Direction::Ingress)
                 && self.image.answer(Direction::Ingress, remote, protocol, source_port).allows())
-                || matches!(self.find(Table::Own, &FlowKey::sent(network, upper)), Found::Fresh)
+                || matches!(
+                    self.find(Table::Own, &FlowKey::plain(Direction::Egress, network, upper)),
+                    Found::Fresh
+                )
         };
         if !is_known {
             let _kept = self.consult(Ask::Open, packet, network, upper);
