@@ -47,7 +47,8 @@ pub trait Image: Sized {
         [self.word(at), self.word(at.wrapping_add(1))]
     }
 
-    /// What a node of a trie begins with; `None` when the offset is outside.
+    /// What a node of a trie begins with. Where nothing is, the kernel says so, and
+    /// does not walk on with zeros.
     #[inline(always)]
     fn head(&self, at: u32) -> Option<NodeHead> {
         let half = |index: u32| {
@@ -61,7 +62,7 @@ pub trait Image: Sized {
         })
     }
 
-    /// The peer word of an address, from a word of its trie on.
+    /// The peer word of an address, from a pointer of its trie on.
     #[inline(always)]
     fn below<const V6: bool>(&self, word: u32, address: &Address) -> u32 {
         walk_trie::<V6, _>(self, word, address)

@@ -2,6 +2,7 @@
 //! one is asserted for every packet of these tests.
 
 use super::*;
+use crate::parse::plain;
 
 const IN: Direction = Direction::Ingress;
 const OUT: Direction = Direction::Egress;
@@ -21,6 +22,20 @@ fn packets_that_the_image_decides_are_settled() {
     assert!(host.is_plain(IN, FRIEND_V6, OWN_V6, tcp(40_000, 22, ACK)));
     assert!(host.is_plain(OUT, OWN, FRIEND, tcp(22, 40_000, ACK)));
     assert!(host.is_plain(OUT, OWN, FRIEND, udp(53, 40_000)), "answers what policy admits");
+}
+
+#[test]
+fn a_plain_packet_has_the_flow_that_all_packets_have() {
+    for content in [tcp(40_000, 22, SYN), udp(0xfffe, 53), tcp(1, 0xffff, ACK)] {
+        let frame = sketch::ethernet(ip(STRANGER), ip(OWN), content);
+        let (network, upper) = plain::<false, _>(&Bytes::ethernet(&frame)).expect("plain");
+        assert_eq!(FlowKey::plain(IN, &network, &upper), FlowKey::received(&network, &upper));
+        assert_eq!(FlowKey::plain(OUT, &network, &upper), FlowKey::sent(&network, &upper));
+        let frame = sketch::ethernet(ip(FRIEND_V6), ip(OWN_V6), content);
+        let (network, upper) = plain::<true, _>(&Bytes::ethernet(&frame)).expect("plain");
+        assert_eq!(FlowKey::plain(IN, &network, &upper), FlowKey::received(&network, &upper));
+        assert_eq!(FlowKey::plain(OUT, &network, &upper), FlowKey::sent(&network, &upper));
+    }
 }
 
 #[test]

@@ -281,9 +281,9 @@ impl Shared {
         unsafe { AtomicU8::from_ptr(first.cast::<u8>().add(byte)) }.store(1, Ordering::Relaxed);
     }
 
-    /// Copies words in, as far as there is room, and reads them back: true when it
-    /// begins with them now. Part by part, so that what is read back is still in a
-    /// near cache. The mapping must be writable.
+    /// Copies words in, if there is room, and reads them back: true when it begins
+    /// with them now. Part by part, so that what is read back is still in a near
+    /// cache. The mapping must be writable.
     #[must_use]
     pub(super) fn takes(&self, words: &[u32]) -> bool {
         let parts = words.chunks(PART_WORDS).zip((0..).step_by(PART_WORDS / 2));

@@ -16,8 +16,8 @@ use crate::compile::CompileError;
 /// Bits of an address.
 const BITS: u32 = 128;
 
-/// A node has at most so many children for each change of the word below it: it
-/// is worth a look at the memory to be there with fewer steps.
+/// A node that selects by more than three bits has at most so many children for
+/// each change of the word below it: that is what fewer steps are worth.
 const CHILDREN_FOR_CHANGE: usize = 4;
 
 /// All addresses of a family come by its first node: it is as wide as if the word
