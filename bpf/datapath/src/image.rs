@@ -266,6 +266,13 @@ pub struct NodeHead {
     pub outside: u32,
 }
 
+impl NodeHead {
+    /// The address whose first bits count.
+    pub fn prefix(&self) -> u128 {
+        u128::from(self.high) << 64 | u128::from(self.low)
+    }
+}
+
 /// Bits of an address before those of its family: an IPv4 address is a mapped
 /// one, whose first 96 say no more than that.
 pub const V4_BITS: u32 = 96;

@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use hostfw_datapath::{
     Direction, Image as _,
     image::{
-        self, AT_PROTOCOLS, AT_V4, AT_V6, CLASS, NO_RULE, NODE_CHILDREN, NodeHead, POINTER, PORTS,
-        Question, TYPES, TrieNode, V4_BITS,
+        self, AT_PROTOCOLS, AT_V4, AT_V6, CLASS, NO_RULE, NODE_CHILDREN, POINTER, PORTS, Question,
+        TYPES, TrieNode, V4_BITS,
     },
     verdict::Answer,
 };
 
 use crate::{
     compiled::{Compiled, SubjectName},
-    encode::trie::MAPPED,
+    encode::trie::{MAPPED, low_bits},
     entity::Entity,
     ports::Service,
 };
@@ -288,8 +288,8 @@ fn below(words: &[u32], word: u32, first: u128, depth: u32, found: &mut Vec<(u12
         return;
     }
     let node = TrieNode::of(word);
-    let NodeHead { high, low, outside } = words.head(node.at).unwrap_or_default();
-    let (start, outer) = (u128::from(high) << 64 | u128::from(low), outside & CLASS);
+    let head = words.head(node.at).unwrap_or_default();
+    let (start, outer) = (head.prefix(), head.outside & CLASS);
     found.push((first, outer));
     for child in 0..1u32 << node.width {
         let first = start | u128::from(child) << node.behind;
@@ -304,7 +304,7 @@ fn below(words: &[u32], word: u32, first: u128, depth: u32, found: &mut Vec<(u12
 
 /// The last address that shares so many bits of `first`.
 fn last_of(first: u128, bits: u32) -> u128 {
-    first | u128::MAX.checked_shr(bits).unwrap_or(0)
+    first | low_bits(bits)
 }
 
 /// Of several entries for one address the last is right; neighbours of one

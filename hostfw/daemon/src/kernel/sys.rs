@@ -286,9 +286,9 @@ impl Shared {
     /// cache. The mapping must be writable.
     #[must_use]
     pub(super) fn takes(&self, words: &[u32]) -> bool {
-        let parts = words.chunks(PART_WORDS).zip((0..).step_by(PART_WORDS / 2));
+        let mut parts = words.chunks(PART_WORDS).zip((0..).step_by(PART_WORDS / 2));
         words.len().div_ceil(2) <= self.pairs
-            && parts.into_iter().all(|(part, first)| {
+            && parts.all(|(part, first)| {
                 for (index, value) in pairs(part).enumerate() {
                     self.cell(first + index).store(value, Ordering::Relaxed);
                 }

@@ -5,9 +5,7 @@ use std::net::IpAddr;
 
 use hostfw_datapath::{
     Image as _,
-    image::{
-        AT_V4, AT_V6, MAX_WIDTH, NODE_CHILDREN, NODE_UNIT, NodeHead, POINTER, TrieNode, V4_BITS,
-    },
+    image::{AT_V4, AT_V6, MAX_WIDTH, NODE_CHILDREN, NODE_UNIT, POINTER, TrieNode, V4_BITS},
 };
 
 use super::{Segments, Writer, within};
@@ -178,8 +176,8 @@ fn below(
     }
     let node = TrieNode::of(trie);
     let (bit, TrieNode { width, at, .. }) = (node.bit(), node);
-    let NodeHead { high, low, outside } = writer.all().head(at).unwrap_or_default();
-    let prefix = u128::from(high) << 64 | u128::from(low);
+    let head = writer.all().head(at).unwrap_or_default();
+    let (prefix, outside) = (head.prefix(), head.outside);
     let apart = shared(prefix, address);
     if apart < bit {
         if outside == word {
@@ -228,7 +226,7 @@ fn bits_of(address: u128, first: u32, count: u32) -> u32 {
 }
 
 /// The bits behind the first ones.
-fn low_bits(bits: u32) -> u128 {
+pub(crate) fn low_bits(bits: u32) -> u128 {
     u128::MAX.checked_shr(bits).unwrap_or(0)
 }
 
@@ -260,7 +258,7 @@ mod tests {
             3 => (digit(), digit()).prop_map(|(one, other)| NET ^ one ^ other),
             2 => (0..0x40u128).prop_map(|at| NET + 0xfff0 + at),
             2 => (any::<u128>(), 0..=128u32).prop_map(|(bits, length)| {
-                NET | bits & !u128::MAX.checked_shr(length).unwrap_or(0) & (u128::MAX >> 32)
+                NET | bits & !low_bits(length) & (u128::MAX >> 32)
             }),
             1 => proptest::sample::select(&[0u128, 1, 15, 16, 1 << 64, u128::MAX - 1, u128::MAX][..]),
         ]
