@@ -3,11 +3,13 @@
 set -e
 : "${NAME:?}" "${BASE:?}" "${FOLDER:?}" "${PACKAGES:?}"
 
-# One control group for the host, below the one hierarchy that systemd wants.
+# One control group for the host, below the one hierarchy that systemd wants. What
+# was mounted there is only taken out of sight: a glance of anybody at one of these
+# mounts makes them busy, and a boot that waits for quiet fails on a busy machine.
 groups=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/self/mounts)
 mkdir -p "$groups/$NAME"
 echo $$ >"$groups/$NAME/cgroup.procs"
-if mountpoint -q /sys/fs/cgroup; then umount -R /sys/fs/cgroup; fi
+if mountpoint -q /sys/fs/cgroup; then umount --lazy --recursive /sys/fs/cgroup; fi
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 
 # A /run of its own, because systemd-nspawn insists on a tmpfs there, and a file
