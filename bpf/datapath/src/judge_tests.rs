@@ -171,6 +171,11 @@ impl Host {
         Self { words: picture(ingress, egress), model: Model::default(), audit: false }
     }
 
+    /// From now on this host has opened something from a port.
+    fn has_opened(&self, protocol: u8, port: u16) {
+        self.model.opened.borrow_mut().insert((protocol, port));
+    }
+
     fn verdict(
         &self,
         direction: Direction,

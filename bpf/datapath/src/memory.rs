@@ -164,6 +164,9 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     /// egress is in force, and so that they do not make it a flow of ours.
     #[inline(always)]
     fn note_admitted(&self, key: &FlowKey) {
+        if self.only_serves(key) {
+            return;
+        }
         // Most come to a port from which this host opens nothing.
         if !(self.tables.has_opened(key) && self.is_live(Table::Own, key)) {
             self.note(Table::admitted(key.protocol), key, 0);
@@ -200,6 +203,9 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     /// inbound flow that ingress policy admits.
     #[inline(always)]
     fn answers_admitted(&self, key: &FlowKey, upper: &Upper) -> bool {
+        if self.only_serves(key) {
+            return self.may_receive(key);
+        }
         let tcp = upper.protocol == protocol::TCP;
         let now_s = self.tables.now_s();
         let table = Table::admitted(upper.protocol);
@@ -234,10 +240,13 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         self.tables.recall(table, key).is_live(key.protocol, self.tables.now_s())
     }
 
+    /// Keeps the flow of a packet that may have begun it. One of TCP has: what may
+    /// be there of an earlier connection is not looked for.
     #[inline(always)]
     fn note(&self, table: Table, key: &FlowKey, flags: u32) {
         let now_s = self.tables.now_s();
-        let entry = self.tables.recall(table, key);
+        let is_tcp = key.protocol == protocol::TCP;
+        let entry = if is_tcp { FlowEntry::NONE } else { self.tables.recall(table, key) };
         let live = entry.is_live(key.protocol, now_s);
         let stale = entry.generation != self.generation();
         if live && !stale && now_s.saturating_sub(entry.last_s) < REFRESH_S {
@@ -252,6 +261,14 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     fn write(&self, table: Table, key: &FlowKey, entry: FlowEntry, now_s: u32) {
         let generation = self.generation();
         self.tables.remember(table, key, FlowEntry { generation, last_s: now_s, ..entry });
+    }
+
+    /// True for TCP at a port from which this host has opened nothing: whatever
+    /// leaves it, but for what opens a connection, belongs to one that the other end
+    /// has opened. So policy alone says whether it answers, and nothing is kept.
+    #[inline(always)]
+    pub(crate) fn only_serves(&self, key: &FlowKey) -> bool {
+        key.protocol == protocol::TCP && !self.tables.has_opened(key)
     }
 
     /// True when egress policy lets this host send to the remote end.
@@ -278,7 +295,12 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             protocol::ICMPV6 => 128,
             _ => port,
         };
-        let answer = self.image.answer(direction, &key.remote, key.protocol, port);
+        self.passes(self.image.answer(direction, &key.remote, key.protocol, port))
+    }
+
+    /// True for an answer of the image that lets pass, if only in audit.
+    #[inline(always)]
+    pub(crate) fn passes(&self, answer: Answer) -> bool {
         answer.allows() || (self.audit && answer == Answer::DefaultDeny)
     }
 

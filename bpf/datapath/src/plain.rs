@@ -86,7 +86,9 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         if answer.allows() {
             // Its answers must leave, too.
             let is_kept = if is_tcp {
-                opens_tcp && self.in_force(Direction::Egress)
+                opens_tcp
+                    && self.in_force(Direction::Egress)
+                    && !self.only_serves(&FlowKey::plain(Direction::Ingress, network, upper))
             } else {
                 image.header(image::AT_FORWARD) != HOST || self.in_force(Direction::Egress)
             };
@@ -166,22 +168,30 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             self.keep_opened(packet, network, upper);
             return Some(allowed(index, answer, rule, upper));
         }
-        if !upper.opens_tcp() && self.is_answer_to_admitted(packet, network, upper) {
+        if !upper.opens_tcp() && self.is_answer_to_admitted(packet, network, upper, peer) {
             return Some(pass(Reason::Admitted));
         }
         // What is only audited is kept.
         if self.audit { None } else { Some(denied(index, answer, rule)) }
     }
 
-    /// Whether a packet from this host answers what was let in.
+    /// Whether a packet from this host to a peer answers what was let in.
     #[inline(always)]
     fn is_answer_to_admitted<P: Packet>(
         &self,
         packet: &P,
         network: &Network,
         upper: &Upper,
+        peer: u32,
     ) -> bool {
         let flow = FlowKey::plain(Direction::Egress, network, upper);
+        if self.only_serves(&flow) {
+            return !self.in_force(Direction::Ingress) || {
+                let port = upper.source_port;
+                let (_, answer, _) = self.ask(Direction::Ingress, peer, upper.protocol, port);
+                self.passes(answer)
+            };
+        }
         match self.find(Table::admitted(upper.protocol), &flow) {
             // Who answers does not write, so the entry need not be new.
             Found::Fresh | Found::Stale => true,

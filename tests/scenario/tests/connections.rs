@@ -9,7 +9,7 @@ use hostfw_api::OpenedBy;
 use hostfw_scenario::{
     Echo, Firewall, Reach, Stream, lab, reaches,
     scene::{MS, PEER, SECOND, SILENCE, node_port, node_port6, open_port, pair, peer_port, policy},
-    tcp,
+    tcp, udp,
 };
 
 /// T4.
@@ -20,7 +20,8 @@ fn answers_to_an_allowed_connection_leave_although_egress_denies_everything() {
     let (_echo, _echo6) = (Echo::start(&node, node_port(7)), Echo::start(&node, node_port6(7)));
     let _peer_echo = Echo::start(&peer, peer_port(7));
     let mut firewall = Firewall::new(&node);
-    let lists = format!("ingress:\n{}egress:\n- {{}}\n", open_port(7, "TCP"));
+    let (over_tcp, over_udp) = (open_port(7, "TCP"), open_port(7, "UDP"));
+    let lists = format!("ingress:\n{over_tcp}{over_udp}egress:\n- {{}}\n");
     firewall.policy("test.yaml", &policy("test", &lists));
     firewall.start();
 
@@ -35,13 +36,17 @@ fn answers_to_an_allowed_connection_leave_although_egress_denies_everything() {
     }
     assert_eq!(reaches(&node, peer_port(7), SILENCE), Reach::Silent);
 
+    // From port 7 this host opens nothing, so what a connection sends are answers;
+    // a datagram may be anything, so its flow is kept.
     let _open = tcp(&peer, node_port(7), SECOND);
+    let asked = udp(&peer, node_port(7), SECOND);
+    asked.send(b"there and back").expect("sent");
+    assert_eq!(asked.recv(&mut [0; 20]).expect("the answer leaves"), 14);
     let report: hostfw_api::ConnectionsReport =
         firewall.ask("GET", hostfw_api::CONNECTIONS_PATH, "").expect("an answer");
-    let entry =
-        report.connections.iter().find(|entry| entry.local_port == 7 && entry.remote == PEER);
-    let entry = entry.unwrap_or_else(|| panic!("no entry for an admitted flow: {report:#?}"));
-    assert_eq!(entry.opened_by, OpenedBy::Peer);
+    let kept = report.connections.iter().filter(|entry| entry.local_port == 7);
+    let kept: Vec<_> = kept.map(|one| (one.protocol, one.remote, one.opened_by)).collect();
+    assert_eq!(kept, [(17, PEER, OpenedBy::Peer)], "{report:#?}");
 }
 
 /// T5.

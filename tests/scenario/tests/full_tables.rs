@@ -249,14 +249,26 @@ fn a_flood_of_syns_evicts_no_datagram_flow_that_others_have_begun() {
         firewall.egress_packets("admitted") - before
     };
     assert_eq!(answered(), FLOWS, "all are live before the flood");
-    at_peer.flood(0..SYNS, |number| {
-        let [_, high, middle, low] = u32::try_from(number).expect("32 bits").to_be_bytes();
-        let source = IpAddr::V4(Ipv4Addr::new(198, 18, high, middle));
-        let syn = packet::tcp((source, 1_024 + u16::from(low)), (NODE, 7), SYN, [1, 0]);
-        ethernet(NODE_MAC, PEER_MAC, LinkSocket::IPV4, &syn)
+    let flood = || {
+        at_peer.flood(0..SYNS, |number| {
+            let [_, high, middle, low] = u32::try_from(number).expect("32 bits").to_be_bytes();
+            let source = IpAddr::V4(Ipv4Addr::new(198, 18, high, middle));
+            let syn = packet::tcp((source, 1_024 + u16::from(low)), (NODE, 7), SYN, [1, 0]);
+            ethernet(NODE_MAC, PEER_MAC, LinkSocket::IPV4, &syn)
+        });
+        settle(&node);
+        firewall.status().tables
+    };
+    let tables = flood();
+    let held = tables.admitted_tcp;
+    assert_eq!((held.entries, held.evicted), (0, 0), "a port that only serves: {tables:?}");
+    // Connections have entries once this host has opened one from that port.
+    at_node.flood(0..1, |_| {
+        let far = IpAddr::V4(Ipv4Addr::new(172, 16, 0, 1));
+        let syn = packet::tcp((NODE, 7), (far, 80), SYN, [1, 0]);
+        ethernet(PEER_MAC, NODE_MAC, LinkSocket::IPV4, &syn)
     });
-    settle(&node);
-    let tables = firewall.status().tables;
+    let tables = flood();
     eprintln!("{SYNS} SYNs: {tables:?}");
     let n_too_many = SYNS - tables.admitted_tcp.capacity;
     assert!(tables.admitted_tcp.evicted >= n_too_many * 95 / 100, "{tables:?}");

@@ -94,8 +94,9 @@ fn an_answer_is_settled_with_an_entry_and_without() {
 }
 
 #[test]
-fn inbound_flows_are_settled_and_kept_for_their_answers() {
+fn inbound_flows_are_settled_and_kept_where_their_answers_need_it() {
     let mut host = Host::new(true, true);
+    host.has_opened(protocol::TCP, 22);
     for (content, answer) in
         [(udp(40_000, 53), udp(53, 40_000)), (tcp(40_000, 22, SYN), tcp(22, 40_000, SYN_ACK))]
     {
@@ -111,6 +112,19 @@ fn inbound_flows_are_settled_and_kept_for_their_answers() {
     host.words[AT_GENERATION as usize] += 1;
     host.sends(FRIEND, tcp(22, 40_000, ACK), ADMITTED);
     host.sends(STRANGER, tcp(22, 40_000, ACK), DENIED);
+    // A port that only serves needs none.
+    let host = Host::new(true, true);
+    assert!(host.is_plain(IN, FRIEND, OWN, tcp(40_000, 22, SYN)));
+    host.receives(FRIEND, tcp(40_000, 22, SYN), RULE);
+    for (peer, expected) in [(FRIEND, ADMITTED), (STRANGER, DENIED)] {
+        assert!(host.is_plain(OUT, OWN, peer, tcp(22, 40_000, SYN_ACK)), "{peer}");
+        host.sends(peer, tcp(22, 40_000, SYN_ACK), expected);
+    }
+    assert!(host.model.flows.borrow().is_empty());
+    // So does one of a host whose ingress is not in force.
+    let host = Host::new(false, true);
+    assert!(host.is_plain(OUT, OWN, STRANGER, tcp(22, 40_000, SYN_ACK)));
+    host.sends(STRANGER, tcp(22, 40_000, SYN_ACK), ADMITTED);
 }
 
 #[test]

@@ -30,7 +30,7 @@ impl Host {
         let now_s = self.model.now_s.get();
         let entry = FlowEntry { generation, last_s: now_s, first_s: now_s, flags: 0 };
         self.model.flows.borrow_mut().insert((table, key), entry);
-        self.model.opened.borrow_mut().insert((key.protocol, key.local_port));
+        self.has_opened(key.protocol, key.local_port);
     }
 
     fn judged(&self, direction: Direction, bytes: &[u8], forwarded: bool) -> Judged {
@@ -215,6 +215,7 @@ fn what_egress_denies_opens_nothing() {
 #[test]
 fn only_what_opens_an_admitted_flow_is_kept_and_only_while_egress_is_in_force() {
     let host = Host::new(true, true);
+    host.has_opened(protocol::TCP, 22);
     for (port, flags) in [(1, ACK), (2, SYN_ACK), (3, SYN), (4, 0x04), (5, 0xc2)] {
         host.receives(FRIEND, tcp(port, 22, flags), RULE);
     }
@@ -448,8 +449,37 @@ fn a_connection_that_the_host_opened_is_no_answer_although_its_port_is_admitted(
 }
 
 #[test]
+fn a_port_from_which_nothing_was_opened_answers_whom_policy_admits_and_keeps_nothing() {
+    let mut host = Host::new(true, true);
+    for flags in [SYN, ACK, 0x04] {
+        host.receives(FRIEND, tcp(40_000, 22, flags), RULE);
+    }
+    for flags in [SYN_ACK, ACK, 0x04] {
+        host.sends(FRIEND, tcp(22, 40_000, flags), ADMITTED);
+        host.sends(STRANGER, tcp(22, 40_000, flags), DENIED);
+    }
+    host.audit = true;
+    host.receives(STRANGER, tcp(40_000, 22, SYN), (Action::Audit, Reason::DefaultDeny));
+    host.sends(STRANGER, tcp(22, 40_000, SYN_ACK), ADMITTED);
+    host.audit = false;
+    assert_eq!(host.writes(), 0);
+    // Once it opens something from there, its socket knows who began.
+    host.has_opened(protocol::TCP, 22);
+    let flow = key(FRIEND, 22, 40_000, protocol::TCP);
+    host.model.sockets = [(flow, Opener::Peer)].into();
+    host.sends(FRIEND, tcp(22, 40_000, ACK), ADMITTED);
+    assert_eq!(host.kept(Table::AdmittedTcp), [(22, 40_000, 6)]);
+    // And its permission counts at every packet.
+    let mut host = Host::new(true, true);
+    host.receives(FRIEND, tcp(40_000, 22, SYN), RULE);
+    host.forgets_its_friends();
+    host.sends(FRIEND, tcp(22, 40_000, SYN_ACK), DENIED);
+}
+
+#[test]
 fn an_admitted_flow_is_asked_about_again_by_each_generation() {
     let mut host = Host::new(true, true);
+    host.has_opened(protocol::TCP, 22);
     host.receives(FRIEND, tcp(40_000, 22, SYN), RULE);
     host.words[AT_GENERATION as usize] = 8;
     host.model.now_s.set(1_005);
@@ -534,6 +564,7 @@ fn an_answer_needs_a_question_of_the_other_end() {
     host.sends(FRIEND, tcp(22, 40_001, ACK), DENIED);
     // whether the table knows it or the socket.
     let mut host = Host::new(true, true);
+    host.has_opened(protocol::TCP, 22);
     host.model.sockets.insert(key(FRIEND, 22, 40_002, protocol::TCP), Opener::Host);
     host.sends(FRIEND, tcp(22, 40_002, ACK), DENIED);
 }
