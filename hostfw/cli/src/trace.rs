@@ -15,7 +15,7 @@ use hostfw_datapath::{
     judge,
     judge::Judged,
     model::{Bytes, Model, Question},
-    parse::{TCP_ACK, TCP_SYN},
+    parse::{TCP_ACK, TCP_SYN, protocol},
     tables::Opener,
     verdict::Answer,
 };
@@ -131,7 +131,7 @@ fn report(wanted: &TraceWanted, way: Way, peer: &str, what: What) -> anyhow::Res
         steps.push(step("node", answer));
     }
     steps.extend(case.asked_of_image(&judged, &words, &compiled, &node, &files));
-    steps.extend(asked_of_host(&model.take_questions()));
+    steps.extend(asked_of_host(judged.verdict.reason, &model.take_questions()));
     steps.push(step("verdict", meaning(judged.verdict.reason)));
     let rule = traced(&compiled, judged.verdict.rule);
     Ok(TraceReport {
@@ -266,13 +266,27 @@ fn local_address(node: &ThisNode, peer: IpAddr) -> (IpAddr, bool) {
 
 /// The questions about the state of the host. A trace has no connections, so
 /// the answers are those of a host that has just started.
-fn asked_of_host(questions: &[Question]) -> Vec<TraceStep> {
+fn asked_of_host(reason: Reason, questions: &[Question]) -> Vec<TraceStep> {
+    let is_allowed = matches!(reason, Reason::Rule | Reason::DefaultAllow);
     let is_kept = |wanted: &FlowKey| {
         questions.iter().any(|one| matches!(one, Question::Remember(_, key, _) if key == wanted))
     };
     // A look before an entry is written asks nothing about the packet.
     let is_look = |one: &Question| matches!(one, Question::Recall(_, key, _) if is_kept(key));
-    questions.iter().filter(|one| !is_look(one)).filter_map(question_step).collect()
+    let told = questions.iter().filter(|one| !is_look(one));
+    told.filter_map(|one| {
+        // What is allowed is no answer; what counts is whether it needs an entry.
+        if let Question::HasOpened(key, opened) = one
+            && is_allowed
+        {
+            let port = protocol_and_port(key.protocol, key.local_port);
+            let text = format!("no entry: this host has opened nothing from {port}");
+            let only_serves = key.protocol == protocol::TCP && !opened;
+            return only_serves.then(|| step("remembered", text));
+        }
+        question_step(one)
+    })
+    .collect()
 }
 
 fn question_step(question: &Question) -> Option<TraceStep> {

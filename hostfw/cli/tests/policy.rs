@@ -320,6 +320,23 @@ fn a_trace_names_the_deciding_rule_with_file_and_line() {
 }
 
 #[test]
+fn a_trace_says_what_an_allowed_packet_leaves_behind() {
+    let folder = Folder::good("remembered");
+    let remembered = |packet: &[&str]| {
+        let report = traced(&folder, packet, 0);
+        let steps = report["steps"].as_array().expect("a list").clone();
+        let texts = |step: &serde_json::Value| step["answer"].as_str().map(str::to_owned);
+        let wanted = steps.iter().filter(|step| step["question"] == "remembered");
+        (wanted.filter_map(texts).collect::<Vec<_>>(), report.to_string())
+    };
+    let (texts, report) = remembered(&["ingress", "192.0.2.7", "tcp/22"]);
+    assert_eq!(texts, ["no entry: this host has opened nothing from tcp/22"], "{report}");
+    let (texts, report) = remembered(&["egress", "10.0.0.2", "udp/53"]);
+    assert_eq!(texts, ["an entry in the connection table lets the answers pass"], "{report}");
+    assert!(!report.contains("has opened"), "{report}");
+}
+
+#[test]
 fn an_explicit_deny_beats_an_allow_which_is_listed_too() {
     let folder = Folder::good("deny");
     let report = traced(&folder, &["ingress", "192.0.2.66", "tcp/22"], 1);
