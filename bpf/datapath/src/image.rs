@@ -218,7 +218,7 @@ pub const AT_SUBJECTS: u32 = 29;
 pub const AT_ABI: u32 = 32;
 /// Header: words in the whole image.
 pub const AT_WORDS: u32 = 33;
-/// Header: checksum over every other word (see [`checksum`]).
+/// Header: checksum over every other word ([`crate::checksum::of`]).
 pub const AT_CHECKSUM: u32 = 34;
 /// Header: number of subjects.
 pub const AT_N_SUBJECTS: u32 = 35;
@@ -561,51 +561,6 @@ pub fn verdict<I: Image>(image: &I, index: u32) -> (Answer, u32) {
 pub fn proxy<I: Image>(image: &I, index: u32) -> u32 {
     let at = image.header(AT_VERDICTS).wrapping_add(index.wrapping_mul(VERDICT_WORDS));
     (image.word(at) >> PROXY_SHIFT) & 0xff
-}
-
-/// FNV-1a over every word but the checksum itself, which counts as 0: over pairs of
-/// words, the lower one first. Eight sums, each of every eighth pair, do not wait
-/// for each other; what comes of them, and a word without another, is summed up
-/// likewise, and its two halves are one with the other.
-pub fn checksum(words: &[u32]) -> u32 {
-    let (pairs, last) = words.as_chunks::<2>();
-    let own = usize::try_from(AT_CHECKSUM / 2).unwrap_or(0);
-    let (head, tail) = pairs.split_at((own + 8 - own % 8).min(pairs.len()));
-    let mut sums = [CHECKSUM_SEED; 8];
-    for (index, [low, high]) in head.iter().enumerate() {
-        let low = if index == own { 0 } else { *low };
-        if let Some(sum) = sums.get_mut(index % 8) {
-            *sum = summed(*sum, pair(low, *high));
-        }
-    }
-    let (lines, rest) = tail.as_chunks::<8>();
-    for line in lines {
-        sum_up(&mut sums, line);
-    }
-    sum_up(&mut sums, rest);
-    let last = last.iter().map(|word| u64::from(*word));
-    let sum = sums.into_iter().chain(last).fold(CHECKSUM_SEED, summed);
-    #[expect(clippy::as_conversions, reason = "the halves are one")]
-    {
-        (sum ^ sum >> 32) as u32
-    }
-}
-
-const CHECKSUM_SEED: u64 = 0xcbf2_9ce4_8422_2325;
-
-#[inline(always)]
-fn sum_up(sums: &mut [u64; 8], pairs: &[[u32; 2]]) {
-    for (sum, [low, high]) in sums.iter_mut().zip(pairs) {
-        *sum = summed(*sum, pair(*low, *high));
-    }
-}
-
-fn summed(sum: u64, pair: u64) -> u64 {
-    (sum ^ pair).wrapping_mul(0x0100_0000_01b3)
-}
-
-fn pair(low: u32, high: u32) -> u64 {
-    u64::from(high) << 32 | u64::from(low)
 }
 
 impl Image for &[u32] {

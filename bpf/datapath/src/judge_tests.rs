@@ -14,6 +14,7 @@ use std::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
 use crate::{
     ABI_VERSION, Action, Address, Direction, Facts, FlowKey, Reason, Tables, Verdict,
     blueprint::{Blueprint, Payload, Upper, V4},
+    checksum,
     flow::{FlowEntry, KEPT, Table},
     image::*,
     judge,
@@ -147,7 +148,7 @@ pub(crate) fn picture(ingress: bool, egress: bool) -> Vec<u32> {
     ] {
         words[at as usize] = word;
     }
-    words[AT_CHECKSUM as usize] = checksum(&words);
+    words[AT_CHECKSUM as usize] = checksum::of(&words);
     words
 }
 

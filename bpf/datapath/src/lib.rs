@@ -13,6 +13,7 @@ extern crate std;
 pub mod address;
 pub mod packet;
 
+pub mod checksum;
 pub mod image;
 pub mod verdict;
 
@@ -55,4 +56,4 @@ pub use crate::{
 /// Version of everything that kernel and user space share: image layout, map
 /// values, event record, control word. A pinned state of another version is
 /// replaced, never read.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;

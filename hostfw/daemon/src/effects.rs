@@ -11,7 +11,7 @@ use hostfw_policy::ExistingConnections as Fate;
 use crate::{
     answer, clock,
     live::{self, Live},
-    log, memory, service,
+    log, service,
     shell::Shell,
     sockets, tally, translations,
 };
@@ -84,7 +84,7 @@ impl Shell {
                 let result = self.state.store_generation(&generation, since_ms).map_err(chain);
                 // The last thing that a new generation needs is done.
                 self.prepare();
-                memory::give_back();
+                self.memory.give_back();
                 Some(Event::GenerationStored(result))
             }
             Effect::StoreAudit(audit) => {

@@ -121,6 +121,7 @@ fn enforce(
         access,
         tally: state.tally(),
         state,
+        memory: memory::Memory::default(),
         config_path: arguments.config.clone(),
         policies,
         world,

@@ -12,7 +12,7 @@ use std::{
 };
 
 use hostfw_control::{Generation, StoredAudit};
-use hostfw_datapath::{Direction, image};
+use hostfw_datapath::{Direction, checksum, image};
 use hostfw_policy::{ExistingConnections, PolicyStatus, Rule, RuleKind, text};
 use serde::{Deserialize, Serialize};
 
@@ -149,7 +149,7 @@ fn decode(bytes: &[u8]) -> Option<(Generation, u64)> {
     let at = |at: u32| usize::try_from(at).ok().and_then(|at| words.get(at)).copied();
     let sound = header.version == VERSION
         && at(image::AT_GENERATION) == Some(header.number)
-        && at(image::AT_CHECKSUM) == Some(image::checksum(&words));
+        && at(image::AT_CHECKSUM) == Some(checksum::of(&words));
     let generation = Generation {
         number: header.number,
         words: Arc::new(words),
@@ -388,7 +388,7 @@ mod tests {
     fn generation(number: u32) -> Generation {
         let mut words = vec![0; 40];
         words[image::AT_GENERATION as usize] = number;
-        words[image::AT_CHECKSUM as usize] = image::checksum(&words);
+        words[image::AT_CHECKSUM as usize] = checksum::of(&words);
         let rule = Rule {
             id: 0,
             policy: "ssh".into(),

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use hostfw_datapath::{Address, Image as _, image, verdict::Answer};
+use hostfw_datapath::{Address, Image as _, checksum, image, verdict::Answer};
 use hostfw_policy::{
     Compiled, Dialect, Direction, Enforcement, Options, Severity, Source, ThisNode, World, compile,
     diff::{Change, diff},
@@ -40,7 +40,7 @@ proptest! {
         prop_assert!(errors.is_empty(), "{errors:#?}");
         let compiled = compile(&policies, &world, &node, &options, seed).expect("small");
         let words = compiled.words.as_slice();
-        prop_assert_eq!(image::checksum(words), words.word(image::AT_CHECKSUM));
+        prop_assert_eq!(checksum::of(words), words.word(image::AT_CHECKSUM));
         prop_assert_eq!(
             u32::try_from(words.len()).expect("small"),
             words.word(image::AT_WORDS)

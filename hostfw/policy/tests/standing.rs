@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use hostfw_datapath::{Address, Image as _, image};
+use hostfw_datapath::{Address, Image as _, checksum, image};
 use hostfw_policy::{
     Compiled, Dialect, Direction, Options, Severity, Source, Standing, ThisNode, World, changes,
     compile,
@@ -209,7 +209,7 @@ proptest! {
             };
             let followed = standing.compiled();
             let words = followed.words.as_slice();
-            prop_assert_eq!(image::checksum(words), words.word(image::AT_CHECKSUM));
+            prop_assert_eq!(checksum::of(words), words.word(image::AT_CHECKSUM));
             prop_assert_eq!(words.word(image::AT_GENERATION), generation);
             prop_assert_eq!(&followed.subjects, &whole.subjects);
             prop_assert_eq!(&followed.policies, &whole.policies);

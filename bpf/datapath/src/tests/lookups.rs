@@ -8,7 +8,7 @@ use std::{format, vec, vec::Vec};
 
 use proptest::prelude::*;
 
-use crate::{Address, Direction, Image, image::*, verdict::Answer};
+use crate::{Address, Direction, Image, checksum, image::*, verdict::Answer};
 
 /// A block of words goes to the end; its offset comes back.
 fn place(words: &mut Vec<u32>, block: &[u32]) -> u32 {
@@ -383,16 +383,33 @@ fn verdicts_are_two_words_and_their_bytes_mean_what_they_say() {
 #[test]
 fn a_checksum_is_that_of_every_word_but_itself() {
     // By another program of a few lines.
-    assert_eq!(checksum(&[]), 0xe83d_4313);
-    assert_eq!(checksum(&[0]), 0x93cd_9c20);
-    assert_eq!(checksum(&(1..18).collect::<Vec<u32>>()), 0x63a9_24e2);
-    let words: Vec<u32> = (1..60).collect();
-    let sum = checksum(&words);
+    assert_eq!(checksum::of(&[]), 0x4fd0_bfc1);
+    assert_eq!(checksum::of(&[0]), 0x2962_0a93);
+    assert_eq!(checksum::of(&(1..60).collect::<Vec<u32>>()), 0x5b9a_5021);
+    let words: Vec<u32> = (1..10_001).collect();
+    let sum = checksum::of(&words);
+    assert_eq!(sum, 0x2aa8_ec31);
     for at in 0..words.len() {
         let mut other = words.clone();
         other[at] ^= 1 << 17;
-        assert_eq!(checksum(&other) == sum, at == AT_CHECKSUM as usize, "word {at}");
+        assert_eq!(checksum::of(&other) == sum, at == AT_CHECKSUM as usize, "word {at}");
     }
+}
+
+#[test]
+fn images_of_equal_content_differ_in_their_generation_at_most() {
+    let finished = |generation: u32, last: u32| {
+        let mut words: Vec<u32> = (1..10_001).collect();
+        words[AT_GENERATION as usize] = generation;
+        words[9_999] = last;
+        words[AT_CHECKSUM as usize] = checksum::of(&words);
+        words
+    };
+    let (one, next, other) = (finished(7, 1), finished(8, 1), finished(8, 2));
+    assert_ne!(one[AT_CHECKSUM as usize], next[AT_CHECKSUM as usize]);
+    assert_eq!(checksum::content(&one), checksum::content(&next));
+    assert_ne!(checksum::content(&next), checksum::content(&other));
+    assert_eq!(checksum::content(&one[..HEADER_WORDS as usize]), checksum::content(&one));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use aya::{
     programs::{TestRun, TestRunOptions},
 };
 use hostfw_datapath::{
-    ABI_VERSION, Action, Direction, Image, Reason,
+    ABI_VERSION, Action, Direction, Image, Reason, checksum,
     control_word::SLOTS,
     image, judge,
     model::{Bytes, Model},
@@ -44,11 +44,17 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Reads the header.
+    /// Reads the header of an image, and proves the whole.
     ///
     /// # Errors
     /// Words that are no image of this ABI version, or a damaged one.
     pub fn read(words: &[u32]) -> Result<Self, KernelError> {
+        let slot = Self::header(words)?;
+        slot.proven(checksum::of(words))
+    }
+
+    /// Reads the header; the rest is not proven.
+    fn header(words: &[u32]) -> Result<Self, KernelError> {
         let damaged = |what| KernelError::Damaged { what };
         if words.len() < image::HEADER_WORDS as usize || words.word(image::AT_MAGIC) != image::MAGIC
         {
@@ -60,15 +66,20 @@ impl Slot {
         if words.word(image::AT_WORDS) as usize != words.len() {
             return Err(damaged("its length is wrong"));
         }
-        if words.word(image::AT_CHECKSUM) != image::checksum(words) {
-            return Err(damaged("its checksum is wrong"));
-        }
         Ok(Self {
             generation: words.word(image::AT_GENERATION),
             checksum: words.word(image::AT_CHECKSUM),
             words: words.word(image::AT_WORDS),
             rules: words.word(image::AT_N_RULES),
         })
+    }
+
+    fn proven(self, checksum: u32) -> Result<Self, KernelError> {
+        if self.checksum == checksum {
+            Ok(self)
+        } else {
+            Err(KernelError::Damaged { what: "its checksum is wrong" })
+        }
     }
 }
 
@@ -81,7 +92,7 @@ impl Kernel {
     /// A damaged image, a kernel without memory for it, or a rehearsal that
     /// went wrong.
     pub fn load(&mut self, words: &[u32], addresses: &[IpAddr]) -> Result<u32, KernelError> {
-        let slot = Slot::read(words)?;
+        let slot = Slot::header(words)?;
         let capacity = self.capacity.for_image(words.len(), slot.rules as usize);
         if capacity != self.capacity {
             self.grow(capacity)?;
@@ -94,7 +105,7 @@ impl Kernel {
         // Whatever goes wrong with it, it is used once.
         let blank = self.blank.take().ok_or(KernelError::Missing { what: "image" })?;
         let index = blank.slot;
-        blank.fill(words)?;
+        let slot = slot.proven(blank.fill(words)?)?;
         self.forget_hits(index, slot.rules)?;
         rehearse(&mut self.rehearsing, index, words, addresses)?;
         self.slots.insert(index, slot);
@@ -213,17 +224,29 @@ impl Blank {
         Ok(Self { slot, pairs, map })
     }
 
-    /// Writes an image, reads it back, and freezes it for good.
-    fn fill(self, words: &[u32]) -> Result<(), KernelError> {
+    /// Writes an image, reads it back, and freezes it for good. Gives its
+    /// checksum: each part is summed up, written and read while it is in a near
+    /// cache.
+    fn fill(self, words: &[u32]) -> Result<u32, KernelError> {
         let failed = KernelError::map("image");
         let map = self.map.fd().as_fd();
-        {
+        let (header, parts) = checksum::split(words);
+        let checksum = {
             let memory = Shared::map(map, self.pairs, true).map_err(failed)?;
-            if !memory.takes(words) {
+            let (mut is_held, mut first) = (memory.takes(0, header), header.len());
+            let sums = parts.map(|part| {
+                is_held &= memory.takes(first, part);
+                first += part.len();
+                checksum::part(part)
+            });
+            let checksum = checksum::of_parts(header, sums);
+            if !is_held {
                 return Err(KernelError::ReadBack { slot: self.slot });
             }
-        }
-        sys::freeze(map).map_err(failed)
+            checksum
+        };
+        sys::freeze(map).map_err(failed)?;
+        Ok(checksum)
     }
 }
 
@@ -285,7 +308,8 @@ pub(super) fn restore(
         return set(object, slot, &map);
     }
     let words = read_slot(maps, slot)?;
-    Blank::put(object, maps, capacity, slot)?.fill(&words)
+    Blank::put(object, maps, capacity, slot)?.fill(&words)?;
+    Ok(())
 }
 
 /// Ports that the rehearsal tries.

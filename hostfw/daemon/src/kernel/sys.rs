@@ -281,21 +281,18 @@ impl Shared {
         unsafe { AtomicU8::from_ptr(first.cast::<u8>().add(byte)) }.store(1, Ordering::Relaxed);
     }
 
-    /// Copies words in, if there is room, and reads them back: true when it begins
-    /// with them now. Part by part, so that what is read back is still in a near
-    /// cache. The mapping must be writable.
+    /// Copies words in from an even word on, if there is room, and reads them back:
+    /// true when they stand there now. The mapping must be writable.
     #[must_use]
-    pub(super) fn takes(&self, words: &[u32]) -> bool {
-        let mut parts = words.chunks(PART_WORDS).zip((0..).step_by(PART_WORDS / 2));
-        words.len().div_ceil(2) <= self.pairs
-            && parts.all(|(part, first)| {
-                for (index, value) in pairs(part).enumerate() {
-                    self.cell(first + index).store(value, Ordering::Relaxed);
-                }
-                let is_held =
-                    |(index, value)| self.cell(first + index).load(Ordering::Relaxed) == value;
-                pairs(part).enumerate().all(is_held)
-            })
+    pub(super) fn takes(&self, first: usize, words: &[u32]) -> bool {
+        if (first + words.len()).div_ceil(2) > self.pairs || !first.is_multiple_of(2) {
+            return false;
+        }
+        let cells = || (first / 2..).zip(pairs(words));
+        for (index, value) in cells() {
+            self.cell(index).store(value, Ordering::Relaxed);
+        }
+        cells().all(|(index, value)| self.cell(index).load(Ordering::Relaxed) == value)
     }
 
     /// Copies `count` words out.
@@ -310,9 +307,6 @@ impl Shared {
         words
     }
 }
-
-/// Words of a part that [`Shared::takes`] reads back, a quarter of a MiB.
-const PART_WORDS: usize = 1 << 16;
 
 /// Words two by two, as they stand in the memory of a map.
 fn pairs(words: &[u32]) -> impl Iterator<Item = u64> {
