@@ -80,6 +80,12 @@ pub trait Image: Sized {
         find_forward(self, passage)
     }
 
+    /// What a verdict index says, see [`verdict`].
+    #[inline(always)]
+    fn verdict(&self, index: u32) -> (Answer, u32) {
+        verdict(self, index)
+    }
+
     /// The answer for a packet that is only thought of, such as the one that
     /// this one answers.
     #[inline(always)]
@@ -213,6 +219,10 @@ pub const AT_PROTOCOLS: u32 = 28;
 /// Header: offset of the subjects from the second on; the first is this host,
 /// whose words stand at [`AT_HOST`].
 pub const AT_SUBJECTS: u32 = 29;
+/// Header: number of rules; rule ids are below it. So many verdicts from 1 on are
+/// those of the rules where they allow, by their ids; the one behind them, if there
+/// are any, is that of no rule where such is denied. Nobody has to look what they say.
+pub const AT_N_RULES: u32 = 30;
 
 /// Header: [`crate::ABI_VERSION`].
 pub const AT_ABI: u32 = 32;
@@ -224,12 +234,10 @@ pub const AT_CHECKSUM: u32 = 34;
 pub const AT_N_SUBJECTS: u32 = 35;
 /// Header: number of verdicts, the reserved one included.
 pub const AT_N_VERDICTS: u32 = 36;
-/// Header: number of rules; rule ids are below it.
-pub const AT_N_RULES: u32 = 37;
 /// Header: number of peer classes.
-pub const AT_N_PEER_CLASSES: u32 = 38;
+pub const AT_N_PEER_CLASSES: u32 = 37;
 /// Header: number of port classes.
-pub const AT_N_PORT_CLASSES: u32 = 39;
+pub const AT_N_PORT_CLASSES: u32 = 38;
 
 /// Set in a trie word that is the offset of the next node; clear in a peer word.
 pub const POINTER: u32 = 1 << 31;
@@ -554,6 +562,20 @@ pub fn verdict<I: Image>(image: &I, index: u32) -> (Answer, u32) {
     let at = image.header(AT_VERDICTS).wrapping_add(index.wrapping_mul(VERDICT_WORDS));
     let [answer, rule] = image.pair(at);
     (Answer::from_word(answer), rule)
+}
+
+/// The same where the index itself says it, as [`AT_N_RULES`] has it; `None` leaves
+/// it to a look.
+#[inline(always)]
+pub fn plain_verdict<I: Image>(image: &I, index: u32) -> Option<(Answer, u32)> {
+    let (n_rules, rule) = (image.header(AT_N_RULES), index.wrapping_sub(1));
+    if rule < n_rules {
+        Some((Answer::Allow, rule))
+    } else if rule == n_rules && n_rules != 0 {
+        Some((Answer::DefaultDeny, NO_RULE))
+    } else {
+        None
+    }
 }
 
 /// The kind of proxy that a redirect goes to, by the compiler's numbers.

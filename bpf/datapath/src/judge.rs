@@ -241,7 +241,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         let peer_class = peer & CLASS;
         let question = Question { subject: HOST, direction, peer_class, protocol, port };
         let index = self.image.find(question);
-        let (answer, rule) = image::verdict(self.image, index);
+        let (answer, rule) = self.image.verdict(index);
         (index, answer, rule)
     }
 

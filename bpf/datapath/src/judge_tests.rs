@@ -108,16 +108,16 @@ pub(crate) fn picture(ingress: bool, egress: bool) -> Vec<u32> {
     }
     let protocols = place(&mut words, protocols);
 
-    // Verdicts: 0 broken, 1 default deny, then one a rule.
-    let mut verdicts = vec![0, NO_RULE, 3, NO_RULE];
-    for (rule, answer) in [1u32, 1, 1, 2, 1].into_iter().enumerate() {
-        verdicts.extend([answer, rule as u32]);
-    }
+    // Verdicts: 0 broken, then one a rule that allows, default deny, and what the
+    // fourth rule says, which denies.
+    let mut verdicts = vec![0, NO_RULE];
+    verdicts.extend((0..5).flat_map(|rule| [1, rule]));
+    verdicts.extend([3, NO_RULE, 2, 3]);
     let verdicts = place(&mut words, verdicts);
     let rows = |words: &mut Vec<u32>, cells: &[(usize, usize, u32)]| {
         let mut root = vec![0u32; 256];
         for (class, slot) in root.iter_mut().enumerate().take(4) {
-            let mut row = vec![1u32; 16];
+            let mut row = vec![6u32; 16];
             for (_, port, verdict) in cells.iter().filter(|(peer, ..)| *peer == class) {
                 row[*port] = *verdict;
             }
@@ -125,8 +125,8 @@ pub(crate) fn picture(ingress: bool, egress: bool) -> Vec<u32> {
         }
         place(words, root)
     };
-    let inward = rows(&mut words, &[(1, 1, 2), (1, 3, 3), (1, 4, 4), (2, 1, 5)]);
-    let outward = rows(&mut words, &[(1, 2, 6)]);
+    let inward = rows(&mut words, &[(1, 1, 1), (1, 3, 2), (1, 4, 3), (2, 1, 7)]);
+    let outward = rows(&mut words, &[(1, 2, 5)]);
     let subject = [u32::from(ingress), inward, 1, 1, u32::from(egress), outward, 1, 1];
     let host = AT_HOST as usize;
     words[host..host + subject.len()].copy_from_slice(&subject);
@@ -143,7 +143,7 @@ pub(crate) fn picture(ingress: bool, egress: bool) -> Vec<u32> {
         (AT_PROTOCOLS, protocols),
         (AT_N_SUBJECTS, 1),
         (AT_VERDICTS, verdicts),
-        (AT_N_VERDICTS, 7),
+        (AT_N_VERDICTS, 8),
         (AT_N_RULES, 5),
     ] {
         words[at as usize] = word;

@@ -110,7 +110,7 @@ impl Compilation {
         let of_part = parts.parts.iter().map(|part| part.rule).collect();
         let l7: BTreeMap<_, _> =
             (0..).zip(&parts.parts).filter_map(|(id, part)| Some((id, part.l7?.clone()))).collect();
-        let verdicts = Verdicts::new(&parts.parts);
+        let verdicts = Verdicts::new(&parts.parts, count(selected.rules.len()));
         let subjects = selected.subjects.iter().filter_map(|(name, profile)| {
             Some(Subject::new(name.clone(), selected.profiles.get(*profile)?))
         });

@@ -29,7 +29,7 @@ impl Node {
         // The host's rows ask the sender; every pod may be a destination.
         let inward = words[(AT_HOST + SUBJECT_ROWS) as usize];
         let mut outward = vec![0; 256];
-        for (class, row) in [(0, [1; 16]), (1, [1; 16]), (2, [1; 16]), (3, [6; 16])] {
+        for (class, row) in [(0, [6; 16]), (1, [6; 16]), (2, [6; 16]), (3, [5; 16])] {
             outward[class] = words.len() as u32;
             words.extend(row);
         }

@@ -92,9 +92,9 @@ fn the_first_packet_of_an_allowed_flow_is_reported_and_the_rest_is_not() {
 fn a_default_that_allows_is_not_called_a_rule() {
     let mut host = Host::new(true, false);
     let verdicts = host.words[AT_VERDICTS as usize];
-    host.words[(verdicts + VERDICT_WORDS) as usize] = 4;
+    host.words[(verdicts + 6 * VERDICT_WORDS) as usize] = 4;
     let verdict = host.receives(STRANGER, udp(1, 2), (Action::Pass, Reason::DefaultAllow));
-    assert_eq!((verdict.rule, verdict.verdict), (NO_RULE, 1));
+    assert_eq!((verdict.rule, verdict.verdict), (NO_RULE, 6));
 }
 
 #[test]
@@ -103,9 +103,9 @@ fn a_redirect_is_refused_where_no_proxy_is_and_a_broken_image_is_named() {
     let verdicts = host.words[AT_VERDICTS as usize];
     for (word, reason) in [(5, Reason::NoProxy), (0, Reason::BrokenImage), (9, Reason::BrokenImage)]
     {
-        host.words[(verdicts + 2 * VERDICT_WORDS) as usize] = word;
+        host.words[(verdicts + VERDICT_WORDS) as usize] = word;
         let verdict = host.receives(FRIEND, tcp(1, 22, SYN), (Action::Drop, reason));
-        assert_eq!((verdict.rule, verdict.verdict), (0, 2));
+        assert_eq!((verdict.rule, verdict.verdict), (0, 1));
     }
 }
 

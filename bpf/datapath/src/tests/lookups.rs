@@ -374,6 +374,14 @@ fn verdicts_are_two_words_and_their_bytes_mean_what_they_say() {
             (Answer::Broken, 0),
         ]
     );
+    // Some say it by their index: that of a rule that allows, and of none.
+    let plain = |words: &[u32]| [0, 1, 2, 3, 4, u32::MAX].map(|index| plain_verdict(&words, index));
+    assert_eq!(plain(&words), [None; 6]);
+    words[AT_N_RULES as usize] = 2;
+    let (first, second) = (Some((Answer::Allow, 0)), Some((Answer::Allow, 1)));
+    let nobody = Some((Answer::DefaultDeny, NO_RULE));
+    assert_eq!(plain(&words), [None, first, second, nobody, None, None]);
+    let image = words.as_slice();
     let proxies: Vec<u32> = (0..9).map(|index| proxy(&image, index)).collect();
     assert_eq!(proxies, [0, 0, 0, 0, 0, 3, 0, 0, 0]);
     let allowing: Vec<bool> = all.iter().map(|(answer, _)| answer.allows()).collect();

@@ -22,8 +22,11 @@ pub(crate) struct Verdicts {
     /// What every part comes to by itself.
     parts: Vec<Outcome>,
     numbers: FxHashMap<(Answer, SetId), u32>,
-    /// First the reserved verdict 0.
+    /// First the reserved verdict 0, then the plain ones, as
+    /// [`hostfw_datapath::image::AT_N_RULES`] says.
     words: Vec<u32>,
+    /// Rules whose plain verdict stands for no set yet.
+    free: Vec<bool>,
     /// The set behind each.
     pub(crate) of_verdict: Vec<SetId>,
     /// Per set: what its parts come to.
@@ -33,13 +36,22 @@ pub(crate) struct Verdicts {
 }
 
 impl Verdicts {
-    /// Only the reserved one yet.
-    pub(crate) fn new(parts: &[Part<'_>]) -> Self {
+    /// Only the reserved one yet, and what rules say that allow, by their ids.
+    pub(crate) fn new(parts: &[Part<'_>], n_rules: u32) -> Self {
+        let rules = (0..n_rules).flat_map(|rule| [answer_word(Answer::Allow), rule]);
+        let mut words: Vec<u32> =
+            [answer_word(Answer::Broken), NO_RULE].into_iter().chain(rules).collect();
+        let mut numbers = FxHashMap::default();
+        if n_rules != 0 {
+            words.extend([answer_word(Answer::DefaultDeny), NO_RULE]);
+            numbers.insert((Answer::DefaultDeny, EMPTY), n_rules + 1);
+        }
         Self {
             parts: parts.iter().map(Outcome::of).collect(),
-            numbers: FxHashMap::default(),
-            words: vec![answer_word(Answer::Broken), NO_RULE],
-            of_verdict: vec![EMPTY],
+            numbers,
+            of_verdict: vec![EMPTY; words.len() / 2],
+            words,
+            free: (0..n_rules).map(|_| true).collect(),
             outcomes: FxHashMap::default(),
             written: FxHashMap::default(),
         }
@@ -48,13 +60,30 @@ impl Verdicts {
     /// The verdict of a set; `default` where nothing in it decides.
     pub(super) fn number(&mut self, sets: &RuleSets, set: SetId, default: Answer) -> u32 {
         let (answer, proxy, rule) = self.outcome(sets, set).decide(default);
-        let next = u32::try_from(self.of_verdict.len()).unwrap_or(0);
-        let number = *self.numbers.entry((answer, set)).or_insert(next);
-        if number == next {
-            self.words.extend([answer_word(answer) | proxy << PROXY_SHIFT, rule]);
-            self.of_verdict.push(set);
+        if let Some(known) = self.numbers.get(&(answer, set)) {
+            return *known;
         }
+        let number = match self.plain(answer, rule) {
+            Some(number) => number,
+            None => {
+                self.words.extend([answer_word(answer) | proxy << PROXY_SHIFT, rule]);
+                self.of_verdict.push(EMPTY);
+                self.words.len() / 2 - 1
+            }
+        };
+        if let Some(behind) = self.of_verdict.get_mut(number) {
+            *behind = set;
+        }
+        let number = u32::try_from(number).unwrap_or(0);
+        self.numbers.insert((answer, set), number);
         number
+    }
+
+    /// The plain verdict of a rule, for the first set in which it allows.
+    fn plain(&mut self, answer: Answer, rule: u32) -> Option<usize> {
+        let rule = usize::try_from(rule).ok().filter(|_| answer == Answer::Allow)?;
+        let free = self.free.get_mut(rule)?;
+        std::mem::take(free).then_some(rule + 1)
     }
 
     fn outcome(&mut self, sets: &RuleSets, set: SetId) -> Outcome {
@@ -76,8 +105,10 @@ impl Verdicts {
     }
 
     /// Gives up what only saves time while much is written: equal nodes are found
-    /// by their words, too.
+    /// by their words, too. The sets behind the verdicts that there are stay as they
+    /// are from now on.
     pub(crate) fn forget(&mut self) {
+        self.free = Vec::new();
         self.written = FxHashMap::default();
     }
 
@@ -222,7 +253,9 @@ mod tests {
 
     use hostfw_datapath::{
         Direction, Image,
-        image::{AT_HOST, AT_VERDICTS, HOST, IN_FORCE, Question, verdict},
+        image::{
+            AT_HOST, AT_N_RULES, AT_VERDICTS, HOST, IN_FORCE, Question, plain_verdict, verdict,
+        },
     };
     use proptest::{collection::vec, prelude::*, sample::Index};
 
@@ -289,7 +322,7 @@ mod tests {
                 })
                 .collect();
             let table = Rows::new(n_classes).expect("few classes");
-            let verdicts = Verdicts::new(&parts);
+            let verdicts = Verdicts::new(&parts, N_RULES);
             let sets = RuleSets::default();
             Self { writer: Writer::new(), table, sets, verdicts, n_classes }
         }
@@ -335,6 +368,7 @@ mod tests {
                 self.writer.set(at, word);
             }
             self.writer.set(AT_VERDICTS, verdicts);
+            self.writer.set(AT_N_RULES, N_RULES);
         }
 
         /// Goes through every peer class with every port class.
@@ -352,6 +386,13 @@ mod tests {
                         port,
                     });
                     let found = verdict(&image, index);
+                    let plain = plain_verdict(&image, index);
+                    prop_assert!(
+                        plain.is_none_or(|plain| plain == found),
+                        "{} is {:?}",
+                        index,
+                        plain
+                    );
                     prop_assert_eq!(found, expected(row, class), "{} x {}", peer_class, class);
                 }
             }
