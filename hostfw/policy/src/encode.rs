@@ -141,7 +141,9 @@ impl Writer {
         if Arc::get_mut(&mut self.words).is_none() {
             let mut words = Arc::try_unwrap(mem::take(&mut self.before)).unwrap_or_default();
             words.clear();
-            words.reserve(self.words.len() + self.words.len() / ROOM);
+            if words.capacity() < self.words.len() {
+                words = Vec::with_capacity(self.words.len() + self.words.len() / ROOM);
+            }
             words.extend_from_slice(&self.words);
             self.before = mem::replace(&mut self.words, Arc::new(words));
         }
