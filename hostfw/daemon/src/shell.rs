@@ -243,7 +243,7 @@ const DRAIN: Duration = Duration::from_millis(20);
 const DRAIN_AT_ONCE: usize = 4096;
 /// What the ring holds in this time is little at first: a budget of each second
 /// bounds what is reported.
-const LONGEST_DRAIN: Duration = Duration::from_millis(250);
+const LONGEST_DRAIN: Duration = Duration::from_millis(500);
 const SUMMARY: Duration = Duration::from_secs(1);
 /// Somebody who removes our programs is noticed within this time.
 const PROVE: Duration = Duration::from_secs(10);
