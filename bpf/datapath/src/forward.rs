@@ -174,7 +174,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     ) -> bool {
         let (sender, destination) = (Some(*source), *destination);
         let (_, answer, _) = self.ask_forward(&Passage { sender, destination, protocol, port });
-        answer.allows() || (self.audit && answer == Answer::DefaultDeny)
+        answer.passes(self.audit)
     }
 
     /// Asks about a packet: verdict index, answer, deciding rule.

@@ -10,7 +10,6 @@ use crate::{
     judge::{Case, Direction},
     parse::{self, Depth, Fragment, Network, Upper, protocol},
     tables::Opener,
-    verdict::Answer,
 };
 
 /// What is asked about the flow of a packet, or done for it.
@@ -295,13 +294,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             protocol::ICMPV6 => 128,
             _ => port,
         };
-        self.passes(self.image.answer(direction, &key.remote, key.protocol, port))
-    }
-
-    /// True for an answer of the image that lets pass, if only in audit.
-    #[inline(always)]
-    pub(crate) fn passes(&self, answer: Answer) -> bool {
-        answer.allows() || (self.audit && answer == Answer::DefaultDeny)
+        self.image.answer(direction, &key.remote, key.protocol, port).passes(self.audit)
     }
 
     #[inline(always)]

@@ -189,7 +189,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             return !self.in_force(Direction::Ingress) || {
                 let port = upper.source_port;
                 let (_, answer, _) = self.ask(Direction::Ingress, peer, upper.protocol, port);
-                self.passes(answer)
+                answer.passes(self.audit)
             };
         }
         match self.find(Table::admitted(upper.protocol), &flow) {

@@ -40,6 +40,12 @@ impl Answer {
     pub const fn allows(self) -> bool {
         matches!(self, Self::Allow | Self::DefaultAllow)
     }
+
+    /// True when the packet passes on a node that may audit.
+    #[inline(always)]
+    pub const fn passes(self, audit: bool) -> bool {
+        self.allows() || (audit && matches!(self, Self::DefaultDeny))
+    }
 }
 
 /// What happens to the packet.

@@ -71,24 +71,19 @@ impl Withdrawal {
             return None;
         }
         let now = ask(&self.after, connection);
-        let is_denied = match now.answer {
-            Answer::Allow | Answer::DefaultAllow => false,
-            Answer::DefaultDeny => !self.audit,
-            Answer::Deny | Answer::Redirect | Answer::Broken => true,
-        };
-        if !is_denied {
+        if now.answer.passes(self.audit) {
             return None;
         }
         if let Some(denier) = now.policy {
             let was_allowed = match &self.before {
-                Some((before, audit)) => passes(ask(before, connection).answer, *audit),
+                Some((before, audit)) => ask(before, connection).answer.passes(*audit),
                 None => true,
             };
             return was_allowed.then_some(denier.existing);
         }
         let Some((before, audit)) = &self.before else { return Some(self.of_all(connection)) };
         let then = ask(before, connection);
-        if !passes(then.answer, *audit) {
+        if !then.answer.passes(*audit) {
             return None;
         }
         Some(match then.policy {
@@ -105,10 +100,6 @@ impl Withdrawal {
         let policies = rules.filter_map(|rule| policy_of(&self.after, rule));
         policies.map(|policy| policy.existing).max().unwrap_or_default()
     }
-}
-
-fn passes(answer: Answer, audit: bool) -> bool {
-    answer.allows() || (audit && answer == Answer::DefaultDeny)
 }
 
 /// What a generation says, and the policy of the rule that decided.
