@@ -7,6 +7,8 @@ use crate::image::{AT_CHECKSUM, AT_GENERATION, HEADER_WORDS, Image};
 
 /// Words of a part; the last one may have less. The first begins behind the header.
 const PART_WORDS: usize = 4096;
+#[expect(clippy::as_conversions, reason = "widening")]
+const HEADER: usize = HEADER_WORDS as usize;
 
 /// The checksum of an image: FNV-1a over the words of the header, in which the
 /// generation and the checksum itself count as 0, and over the sums of the parts.
@@ -18,16 +20,14 @@ pub fn of(words: &[u32]) -> u32 {
 
 /// The header of an image, and its parts.
 pub fn split(words: &[u32]) -> (&[u32], Chunks<'_, u32>) {
-    let header = usize::try_from(HEADER_WORDS).unwrap_or(0);
-    let (header, rest) = words.split_at(header.min(words.len()));
+    let (header, rest) = words.split_at(HEADER.min(words.len()));
     (header, rest.chunks(PART_WORDS))
 }
 
 /// The parts in which some places of an image lie, by their numbers.
 pub fn parts(places: Range<usize>) -> Range<usize> {
-    let header = usize::try_from(HEADER_WORDS).unwrap_or(0);
     let Range { start, end } = places;
-    start.saturating_sub(header) / PART_WORDS..end.saturating_sub(header).div_ceil(PART_WORDS)
+    start.saturating_sub(HEADER) / PART_WORDS..end.saturating_sub(HEADER).div_ceil(PART_WORDS)
 }
 
 /// The checksum of an image whose parts have been summed up, see [`part`].

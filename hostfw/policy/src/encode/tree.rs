@@ -25,10 +25,10 @@ pub(crate) struct Verdicts {
     /// First the reserved verdict 0, then the plain ones, as
     /// [`hostfw_datapath::image::AT_N_RULES`] says.
     words: Vec<u32>,
-    /// Rules whose plain verdict stands for no set yet.
-    free: Vec<bool>,
-    /// The set behind each.
+    /// The set behind each; a plain one may have none yet.
     pub(crate) of_verdict: Vec<SetId>,
+    /// Whether the plain ones stay as they are.
+    is_settled: bool,
     /// Per set: what its parts come to.
     outcomes: FxHashMap<SetId, Outcome>,
     /// Per node of a row, its level and the default: where it stands.
@@ -51,7 +51,7 @@ impl Verdicts {
             numbers,
             of_verdict: vec![EMPTY; words.len() / 2],
             words,
-            free: (0..n_rules).map(|_| true).collect(),
+            is_settled: false,
             outcomes: FxHashMap::default(),
             written: FxHashMap::default(),
         }
@@ -63,27 +63,27 @@ impl Verdicts {
         if let Some(known) = self.numbers.get(&(answer, set)) {
             return *known;
         }
-        let number = match self.plain(answer, rule) {
-            Some(number) => number,
-            None => {
-                self.words.extend([answer_word(answer) | proxy << PROXY_SHIFT, rule]);
-                self.of_verdict.push(EMPTY);
-                self.words.len() / 2 - 1
-            }
-        };
-        if let Some(behind) = self.of_verdict.get_mut(number) {
-            *behind = set;
-        }
-        let number = u32::try_from(number).unwrap_or(0);
+        let number = self.plain(answer, rule, set).unwrap_or_else(|| {
+            self.words.extend([answer_word(answer) | proxy << PROXY_SHIFT, rule]);
+            self.of_verdict.push(set);
+            u32::try_from(self.of_verdict.len() - 1).unwrap_or(0)
+        });
         self.numbers.insert((answer, set), number);
         number
     }
 
     /// The plain verdict of a rule, for the first set in which it allows.
-    fn plain(&mut self, answer: Answer, rule: u32) -> Option<usize> {
-        let rule = usize::try_from(rule).ok().filter(|_| answer == Answer::Allow)?;
-        let free = self.free.get_mut(rule)?;
-        std::mem::take(free).then_some(rule + 1)
+    fn plain(&mut self, answer: Answer, rule: u32, set: SetId) -> Option<u32> {
+        if answer != Answer::Allow || self.is_settled {
+            return None;
+        }
+        let number = rule.checked_add(1)?;
+        let behind = self.of_verdict.get_mut(usize::try_from(number).ok()?)?;
+        if *behind != EMPTY {
+            return None;
+        }
+        *behind = set;
+        Some(number)
     }
 
     fn outcome(&mut self, sets: &RuleSets, set: SetId) -> Outcome {
@@ -108,7 +108,7 @@ impl Verdicts {
     /// by their words, too. The sets behind the verdicts that there are stay as they
     /// are from now on.
     pub(crate) fn forget(&mut self) {
-        self.free = Vec::new();
+        self.is_settled = true;
         self.written = FxHashMap::default();
     }
 
