@@ -242,15 +242,21 @@ fn events_are_bounded_for_each_flow_and_for_each_second() {
     // bounds it, and the rest is counted.
     let cpus = thread::available_parallelism().expect("processors").get();
     let before_s = kernel.now_s();
-    for number in 0..20_000u16 {
-        let [high, low] = number.to_be_bytes();
-        judge(&mut kernel, &syn([203, 0, high, low], 22), FALLS);
+    let lost = |kernel: &Kernel| kernel.lost_reports().expect("the counter");
+    let mut judged = 0;
+    // What a busy tick does not look at spends nothing, so it takes several of them.
+    while lost(&kernel) == 0 && judged < 1_000_000 {
+        for number in 0..20_000u16 {
+            let [high, low] = number.to_be_bytes();
+            judge(&mut kernel, &syn([203, 0, high, low], 22), FALLS);
+        }
+        judged += 20_000;
     }
     let seconds = (kernel.now_s() - before_s) as usize + 1;
     let told = events.count();
     assert!(told <= 1_000 * cpus * seconds, "{told} events in {seconds} seconds");
-    let lost = kernel.lost_reports().expect("the counter");
-    assert!(told as u64 + lost <= 20_000 && lost > 0, "{told} told, {lost} lost");
+    let lost = lost(&kernel);
+    assert!(told as u64 + lost <= judged && lost > 0, "{told} told, {lost} lost of {judged}");
 }
 
 #[test]
