@@ -19,6 +19,7 @@ pub mod verdict;
 
 pub mod control_word;
 pub mod flow;
+pub mod place;
 pub mod tables;
 
 pub mod forward;

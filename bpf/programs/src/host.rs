@@ -12,12 +12,13 @@ use hostfw_datapath::{
     memory::{Ask, Known},
     packet::Layer,
     parse::{self, Network, Upper, protocol},
+    place::{self, Place},
     tables::Opener,
 };
 
 use crate::{
     generation::Generation,
-    maps::{self, ADMITTED, ADMITTED_TCP, MADE, OPENED, OWN, REHEARSE},
+    maps::{self, ADMITTED, ADMITTED_TCP, MADE, OPENED, OWN, PLACES, REHEARSE},
     skb::{Skb, opaque},
 };
 
@@ -152,6 +153,45 @@ fn rewrite(table: Table, key: &FlowKey, entry: &FlowEntry) -> bool {
     true
 }
 
+/// Keeps an entry in the place of its flow; false where that has another. Two
+/// processors that take a place at once may leave a mixture of two flows, whose own
+/// place is elsewhere.
+#[inline(always)]
+fn put_in_place(key: &FlowKey, entry: &FlowEntry) -> bool {
+    let Some(place) = PLACES.get_ptr_mut(Place::of(key)) else { return false };
+    // SAFETY (here and below): a pointer into the map, valid for this program run.
+    if !place::takes_any(entry) {
+        let known = unsafe { &*place };
+        if !known.takes(key, entry) {
+            return false;
+        }
+        if known.flow == *key {
+            // What the daemon says of it meanwhile stays.
+            unsafe { (*place).entry = *entry };
+            return true;
+        }
+    }
+    unsafe { *place = Place { flow: *key, entry: *entry, closed: 0 } };
+    true
+}
+
+/// Marks the port that a flow was opened from.
+#[inline(always)]
+fn mark_opened(key: &FlowKey) {
+    if let Some(byte) = port_byte(key)
+        && let Some(bytes) = OPENED.get_ptr_mut(byte >> 3)
+    {
+        // SAFETY: in bounds of the eight bytes; plain loads and stores.
+        // Written once: other CPUs read the line for every answer.
+        unsafe {
+            let mark = &raw mut (*bytes)[(byte & 7) as usize];
+            if *mark == 0 {
+                *mark = 1;
+            }
+        }
+    }
+}
+
 /// A rehearsal asks the image alone: the host has no past, and gets none.
 #[inline(always)]
 fn is_rehearsal() -> bool {
@@ -183,6 +223,12 @@ impl Tables for Host {
         if is_rehearsal() {
             return FlowEntry::NONE;
         }
+        if matches!(table, Table::Own)
+            && let Some(place) = PLACES.get(Place::of(key))
+            && let Some(entry) = place.entry_of(key)
+        {
+            return entry;
+        }
         match entry_of(table, key) {
             // SAFETY: a pointer into the map, valid for this program run; the
             // entry may be reused meanwhile, which costs at most one judgement
@@ -197,6 +243,12 @@ impl Tables for Host {
         if is_rehearsal() {
             return;
         }
+        if matches!(table, Table::Own) {
+            mark_opened(key);
+            if put_in_place(key, &entry) && place::suffices(&entry) {
+                return;
+            }
+        }
         // Of a flow that begins now nothing is looked for: the kernel says if
         // there is something after all.
         let is_new = entry.first_s == entry.last_s;
@@ -209,21 +261,7 @@ impl Tables for Host {
         // A full table evicts its oldest entry; an insertion that fails loses
         // the memory of a flow, never the packet.
         let stored = match table {
-            Table::Own => {
-                if let Some(byte) = port_byte(key)
-                    && let Some(bytes) = OPENED.get_ptr_mut(byte >> 3)
-                {
-                    // SAFETY: in bounds of the eight bytes; plain loads and stores.
-                    // Written once: other CPUs read the line for every answer.
-                    unsafe {
-                        let mark = &raw mut (*bytes)[(byte & 7) as usize];
-                        if *mark == 0 {
-                            *mark = 1;
-                        }
-                    }
-                }
-                OWN.insert(key, entry, BPF_NOEXIST.into())
-            }
+            Table::Own => OWN.insert(key, entry, BPF_NOEXIST.into()),
             Table::Admitted => ADMITTED.insert(key, entry, BPF_NOEXIST.into()),
             Table::AdmittedTcp => ADMITTED_TCP.insert(key, entry, BPF_NOEXIST.into()),
         };
@@ -242,6 +280,31 @@ impl Tables for Host {
             1 => Opener::Host,
             2 => Opener::Peer,
             _ => Opener::Nobody,
+        }
+    }
+
+    #[inline(always)]
+    fn has_socket(&self, key: &FlowKey) -> bool {
+        // SAFETY: a live context; the verifier knows the fields of a socket.
+        let socket = unsafe { (*self.skb.raw).__bindgen_anon_2.sk };
+        if socket.is_null() {
+            return false;
+        }
+        // Ports: ours in host order, the other one in network order, like addresses.
+        // SAFETY (here and below): as above.
+        let ports = unsafe { ((*socket).src_port, (*socket).dst_port) };
+        // What opens no connection of its own has its packets from elsewhere.
+        if unsafe { (*socket).state } != SYN_SENT
+            || ports != (u32::from(key.local_port), key.remote_port.to_be())
+        {
+            return false;
+        }
+        if key.local.is_v4() {
+            let ends = unsafe { [(*socket).src_ip4, (*socket).dst_ip4] };
+            ends == [key.local.low32().to_be(), key.remote.low32().to_be()]
+        } else {
+            let (from, to) = unsafe { ((*socket).src_ip6, (*socket).dst_ip6) };
+            from == network_words(&key.local) && to == network_words(&key.remote)
         }
     }
 

@@ -8,6 +8,7 @@ use aya_ebpf::{
 use hostfw_datapath::{
     control_word::SLOTS,
     flow::{FlowEntry, FlowKey, Table},
+    place::{PLACES as N_PLACES, Place},
     report::{Count, GATE_BUCKETS, Record},
     verdict::REASON_SLOTS,
 };
@@ -28,7 +29,11 @@ pub(crate) static IMAGES: ArrayOfMaps<Words, { SLOTS as usize }> = ArrayOfMaps::
 #[btf_map(name = "CONTROL")]
 pub(crate) static CONTROL: Array<u64, 1, MMAPABLE> = Array::new();
 
-/// Flows that this host has opened.
+/// Places for flows that this host has opened, see [`hostfw_datapath::place`].
+#[btf_map(name = "PLACES")]
+pub(crate) static PLACES: Array<Place, { N_PLACES as usize }, MMAPABLE> = Array::new();
+
+/// Flows that this host has opened, but TCP connections that have a place.
 #[btf_map(name = "OWN")]
 pub(crate) static OWN: LruHashMap<FlowKey, FlowEntry, 262_144> = LruHashMap::new();
 

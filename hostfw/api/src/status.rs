@@ -105,8 +105,11 @@ pub struct GenerationReport {
 /// is full: the oldest entries make room.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TablesReport {
-    /// What this host has opened, or masquerades for others.
+    /// What this host has opened, or masquerades for others, but `own_tcp`.
     pub own: TableReport,
+    /// TCP connections that this host has opened and that their sockets know, too:
+    /// a silent one makes room for another and is found again, so none is evicted.
+    pub own_tcp: TableReport,
     /// What others have opened, but TCP.
     pub admitted: TableReport,
     /// TCP connections that others have opened.

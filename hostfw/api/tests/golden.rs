@@ -131,6 +131,7 @@ fn status() -> StatusReport {
         ignored: vec![ignored()],
         tables: TablesReport {
             own: TableReport { entries: 262_000, capacity: 262_144, evicted: 38_144 },
+            own_tcp: TableReport { entries: 310, capacity: 262_144, evicted: 0 },
             admitted: TableReport { entries: 7, capacity: 131_072, evicted: 0 },
             admitted_tcp: TableReport { entries: 9, capacity: 131_072, evicted: 1 },
             ended: 2,

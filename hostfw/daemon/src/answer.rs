@@ -12,7 +12,7 @@ use hostfw_daemon::{
     api::{Answer, Question},
     kernel::{Attached, Counts, Hook, How, Kernel},
 };
-use hostfw_datapath::{Direction, Image as _, flow::Table, image};
+use hostfw_datapath::{Direction, Image as _, flow::Table, image, place::PLACES};
 use hostfw_policy::{Complaint, RuleKind, Severity};
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -145,6 +145,10 @@ fn tables(kernel: &Kernel, ended: u64) -> said::TablesReport {
         tracing::warn!(why = chain(error), "the connection tables cannot be counted");
         Vec::new()
     });
+    let in_places = kernel.count_in_places().unwrap_or_else(|error| {
+        tracing::warn!(why = chain(error), "the places of connections cannot be counted");
+        0
+    });
     let of = |table: Table| {
         let found = fill.iter().find(|one| one.table == table);
         found.map_or_else(said::TableReport::default, |one| said::TableReport {
@@ -155,6 +159,7 @@ fn tables(kernel: &Kernel, ended: u64) -> said::TablesReport {
     };
     said::TablesReport {
         own: of(Table::Own),
+        own_tcp: said::TableReport { entries: in_places, capacity: PLACES.into(), evicted: 0 },
         admitted: of(Table::Admitted),
         admitted_tcp: of(Table::AdmittedTcp),
         ended,

@@ -27,7 +27,7 @@ const BOUNDS: [Bound; 4] = [
     },
     Bound {
         program: "hostfw_out_eth",
-        verified: 150_000,
+        verified: 165_000,
         verified_before_6_2: 400_000,
         translated_bytes: 127_000,
         machine_bytes: 69_000,
@@ -41,7 +41,7 @@ const BOUNDS: [Bound; 4] = [
     },
     Bound {
         program: "hostfw_out_ip",
-        verified: 142_000,
+        verified: 162_000,
         verified_before_6_2: 380_000,
         translated_bytes: 127_000,
         machine_bytes: 69_000,

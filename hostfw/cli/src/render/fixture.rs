@@ -51,6 +51,7 @@ pub(crate) fn status() -> StatusReport {
         ignored: Vec::new(),
         tables: TablesReport {
             own: TableReport { entries: 1_204, capacity: 262_144, evicted: 0 },
+            own_tcp: TableReport { entries: 310, capacity: 262_144, evicted: 0 },
             admitted: TableReport { entries: 5, capacity: 131_072, evicted: 0 },
             admitted_tcp: TableReport { entries: 12, capacity: 131_072, evicted: 0 },
             ended: 0,

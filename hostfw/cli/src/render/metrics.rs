@@ -71,8 +71,12 @@ fn devices(page: &mut Samples, status: &StatusReport) {
 
 fn tables(page: &mut Samples, status: &StatusReport) {
     let said = &status.tables;
-    let tables =
-        [("own", &said.own), ("admitted", &said.admitted), ("admitted_tcp", &said.admitted_tcp)];
+    let tables = [
+        ("own", &said.own),
+        ("own_tcp", &said.own_tcp),
+        ("admitted", &said.admitted),
+        ("admitted_tcp", &said.admitted_tcp),
+    ];
     page.begin("hostfw_connections", GAUGE, "Connections that are remembered");
     for (name, table) in tables {
         page.sample(&[("table", name)], table.entries);
@@ -236,16 +240,19 @@ mod tests {
             # HELP hostfw_connections Connections that are remembered.
             # TYPE hostfw_connections gauge
             hostfw_connections{table="own"} 1204
+            hostfw_connections{table="own_tcp"} 310
             hostfw_connections{table="admitted"} 5
             hostfw_connections{table="admitted_tcp"} 12
             # HELP hostfw_connections_capacity How many of them there can be.
             # TYPE hostfw_connections_capacity gauge
             hostfw_connections_capacity{table="own"} 262144
+            hostfw_connections_capacity{table="own_tcp"} 262144
             hostfw_connections_capacity{table="admitted"} 131072
             hostfw_connections_capacity{table="admitted_tcp"} 131072
             # HELP hostfw_connections_evicted_total Made room for newer ones.
             # TYPE hostfw_connections_evicted_total counter
             hostfw_connections_evicted_total{table="own"} 0
+            hostfw_connections_evicted_total{table="own_tcp"} 0
             hostfw_connections_evicted_total{table="admitted"} 0
             hostfw_connections_evicted_total{table="admitted_tcp"} 0
             # HELP hostfw_connections_ended_total Ended because their policy wants it.

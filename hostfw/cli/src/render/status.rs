@@ -113,12 +113,13 @@ fn facts(report: &StatusReport, now_unix_s: u64, page: &Page) -> String {
 
 /// The connection tables, and what did not stay in them.
 fn flows(tables: &TablesReport, table: &mut Table) {
-    let TablesReport { own, admitted, admitted_tcp, ended } = tables;
+    let TablesReport { own, own_tcp, admitted, admitted_tcp, ended } = tables;
     let of = |one: &TableReport| format!("{} of {}", count(one.entries), count(one.capacity));
-    table.row(["Flows".into(), format!("{} opened here", of(own)).into()]);
+    let words = format!("{} of TCP opened here, {} of others", of(own_tcp), of(own));
+    table.row(["Flows".into(), words.into()]);
     let words = format!("{} of TCP admitted, {} of others", of(admitted_tcp), of(admitted));
     table.row(["".into(), words.into()]);
-    let evicted = [own, admitted, admitted_tcp].map(|one| one.evicted);
+    let evicted = [own, own_tcp, admitted, admitted_tcp].map(|one| one.evicted);
     let evicted = evicted.into_iter().fold(0, u64::saturating_add);
     if evicted > 0 {
         let words = format!("{} evicted to make room", count(evicted));
@@ -204,7 +205,7 @@ mod tests {
             Audit       off for 2 h 5 min, at run time
             Generation  12, loaded 5 min ago
                         14 rules, 268.4 kB, slot 1, checksum 0c0ffee1
-            Flows       1,204 of 262,144 opened here
+            Flows       310 of 262,144 of TCP opened here, 1,204 of 262,144 of others
                         12 of 131,072 of TCP admitted, 5 of 131,072 of others
             Daemon      0.1.0, up 3 d 4 h
             Kernel      6.12.43-amd64
@@ -252,7 +253,7 @@ mod tests {
             Audit       on for 1 d 0 h, by the configuration
             Generation  12, loaded 5 min ago
                         14 rules, 268.4 kB, slot 1, checksum 0c0ffee1
-            Flows       1,204 of 262,144 opened here
+            Flows       310 of 262,144 of TCP opened here, 1,204 of 262,144 of others
                         12 of 131,072 of TCP admitted, 5 of 131,072 of others
             Daemon      0.1.0, up 3 d 4 h
             Kernel      6.1.0-47-amd64
@@ -311,7 +312,7 @@ mod tests {
         let flows: Vec<&str> =
             text.lines().skip_while(|line| !line.starts_with("Flows")).take(4).collect();
         expect![[r#"
-            Flows       262,000 of 262,144 opened here
+            Flows       310 of 262,144 of TCP opened here, 262,000 of 262,144 of others
                         12 of 131,072 of TCP admitted, 5 of 131,072 of others
                         38,144 evicted to make room
                         2 ended as their policy wants"#]]
@@ -346,7 +347,7 @@ mod tests {
             Egress      no generation is loaded: everything passes
             Audit       off for 2 h 5 min, at run time
             Generation  none
-            Flows       1,204 of 262,144 opened here
+            Flows       310 of 262,144 of TCP opened here, 1,204 of 262,144 of others
                         12 of 131,072 of TCP admitted, 5 of 131,072 of others
             Daemon      0.1.0, up 3 d 4 h
             Kernel      6.12.43-amd64

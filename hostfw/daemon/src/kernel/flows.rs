@@ -1,16 +1,24 @@
 //! The connection tables from outside: listing them, and filling in what was
 //! opened before the programs ran.
 
-use std::{collections::BTreeSet, net::IpAddr, os::fd::AsFd, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    os::fd::AsFd,
+    path::Path,
+};
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use hostfw_datapath::{
     Address,
     flow::{FORWARDED, FlowEntry, FlowKey, KEPT, Table},
     parse::protocol,
+    place,
 };
 
-use super::{Kernel, KernelError, Raw, batch, counters::Ticks, maps_dir, sys::Shared};
+use super::{
+    Kernel, KernelError, Raw, batch, counters::Ticks, maps_dir, places::Places, sys::Shared,
+};
 
 /// One byte for each TCP and each UDP port, eight to a pair.
 const OPENED_PAIRS: u32 = 2 * 65_536 / 8;
@@ -90,28 +98,31 @@ impl Kernel {
     /// # Errors
     /// A map that cannot be read.
     pub fn connections(&self) -> Result<Vec<Connection>, KernelError> {
+        let maps = maps_dir(&self.config.bpf_dir);
         let now_s = Ticks::now().seconds();
-        let mut found = Vec::new();
-        for table in Table::ALL {
-            let map = open_table(&maps_dir(&self.config.bpf_dir), table)?;
-            for entry in map.iter() {
-                // A concurrent eviction ends one step, not the listing.
-                let Ok((Raw(flow), Raw(entry))) = entry else { continue };
-                if !entry.is_live(flow.protocol, now_s) {
-                    continue;
-                }
-                found.push(Connection {
+        let mut found = BTreeMap::new();
+        let mut add = |table: Table, flow: FlowKey, entry: FlowEntry| {
+            if entry.is_live(flow.protocol, now_s) {
+                let connection = Connection {
                     table,
                     flow,
                     age_s: now_s.wrapping_sub(entry.first_s),
                     idle_s: now_s.wrapping_sub(entry.last_s),
                     generation: entry.generation,
                     forwarded: entry.flags & FORWARDED != 0,
-                });
+                };
+                found.insert((table, flow), connection);
+            }
+        };
+        for table in Table::ALL {
+            // A concurrent eviction ends one step, not the listing.
+            for (Raw(flow), Raw(entry)) in open_table(&maps, table)?.iter().flatten() {
+                add(table, flow, entry);
             }
         }
-        found.sort_by_key(|connection| (connection.table, connection.flow));
-        Ok(found)
+        // What a flow's place says is what the programs believe.
+        Places::open(&maps)?.each(|place| add(Table::Own, place.flow, place.entry))?;
+        Ok(found.into_values().collect())
     }
 
     /// Notes what sockets have opened before the egress programs ran: their
@@ -169,7 +180,11 @@ impl Kernel {
     /// # Errors
     /// A map that cannot be written.
     pub fn keep(&mut self, flows: &[FlowKey], generation: u32) -> Result<usize, KernelError> {
-        self.write(flows.iter().map(|flow| (*flow, KEPT)), generation, IN_ANY_CASE)
+        let written =
+            self.write(flows.iter().map(|flow| (*flow, KEPT)), generation, IN_ANY_CASE)?;
+        // Behind it: between the two, the place lets them pass.
+        close(&maps_dir(&self.config.bpf_dir), flows)?;
+        Ok(written)
     }
 
     /// Forgets flows.
@@ -177,12 +192,13 @@ impl Kernel {
     /// # Errors
     /// A table that cannot be opened.
     pub fn forget(&mut self, flows: &[FlowKey]) -> Result<(), KernelError> {
+        let maps = maps_dir(&self.config.bpf_dir);
         for table in Table::ALL {
-            let mut map = open_table(&maps_dir(&self.config.bpf_dir), table)?;
+            let mut map = open_table(&maps, table)?;
             let removed = flows.iter().filter(|flow| map.remove(&Raw(**flow)).is_ok()).count();
             self.count_made(table, removed as u64, true)?;
         }
-        Ok(())
+        close(&maps, flows)
     }
 
     fn write(
@@ -245,6 +261,18 @@ impl Kernel {
         Table::ALL.into_iter().map(of).collect()
     }
 
+    /// Connections of this host that have a place and no entry in a table, those that
+    /// no longer count included.
+    ///
+    /// # Errors
+    /// A map that cannot be read.
+    pub fn count_in_places(&self) -> Result<u64, KernelError> {
+        let mut count = 0;
+        Places::open(&maps_dir(&self.config.bpf_dir))?
+            .each(|place| count += u64::from(place::suffices(&place.entry)))?;
+        Ok(count)
+    }
+
     /// Adds to, or takes from, what the daemon wrote into a table.
     fn count_made(&mut self, table: Table, n: u64, removed: bool) -> Result<(), KernelError> {
         let failed = KernelError::map("MADE");
@@ -268,6 +296,12 @@ const UNLESS_THERE: u64 = 1;
 fn open_made(maps: &Path) -> Result<PerCpuArray<MapData, u64>, KernelError> {
     let map = MapData::from_pin(maps.join("made")).map_err(KernelError::map("MADE"))?;
     Map::PerCpuArray(map).try_into().map_err(KernelError::map("MADE"))
+}
+
+/// Leaves flows to the hash, wherever they have a place.
+fn close(maps: &Path, flows: &[FlowKey]) -> Result<(), KernelError> {
+    let places = Places::open(maps)?;
+    flows.iter().try_for_each(|flow| places.close(flow))
 }
 
 /// The marks of ports from which something was opened.

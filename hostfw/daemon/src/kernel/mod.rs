@@ -24,6 +24,7 @@ mod links;
 mod counters;
 mod events;
 mod flows;
+mod places;
 mod size;
 
 use std::{

@@ -70,8 +70,18 @@ pub(super) const NAMES: [&str; 4] = [
 ];
 
 /// Maps that outlive the daemon under their own name.
-const KEPT: [&str; 9] =
-    ["CONTROL", "OWN", "ADMITTED", "ADMITTED_TCP", "MADE", "OPENED", "REASONS", "EVENTS", "GATES"];
+const KEPT: [&str; 10] = [
+    "CONTROL",
+    "PLACES",
+    "OWN",
+    "ADMITTED",
+    "ADMITTED_TCP",
+    "MADE",
+    "OPENED",
+    "REASONS",
+    "EVENTS",
+    "GATES",
+];
 
 /// Path of the map of images for a capacity.
 pub(super) fn images_pin(maps: &Path, capacity: Capacity) -> PathBuf {

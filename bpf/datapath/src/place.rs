@@ -1,0 +1,219 @@
+//! Places in front of the table of own flows: an array in which every flow has one
+//! place, named by its numbers. A look takes one line of memory, where the kernel's
+//! hash takes a call and up to four.
+//!
+//! A connection that a socket knows, too, has no entry in the hash. It takes its place
+//! when it begins, unseen, so that nobody waits for memory; whoever loses one is known
+//! by his own socket, and kept in the hash from then on while the place is busy.
+//! Every other flow has an entry, and a place beside it once it has lasted and the
+//! place is free: most datagrams ask one thing and are gone.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
+
+use crate::flow::{FlowEntry, FlowKey, SOCKET};
+
+/// Places that there are. A power of two.
+pub const PLACES: u32 = 1 << PLACE_BITS;
+const PLACE_BITS: u32 = 18;
+
+/// Seconds after its last sight for which a flow keeps its place. More than
+/// entries may be behind (they are rewritten once a second), and no more: a
+/// connection that has ended says so to nobody.
+const BUSY_S: u32 = 2;
+
+/// A place; one line of a processor's cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Place {
+    /// Who has it; all zero where nobody ever had.
+    pub flow: FlowKey,
+    /// What is kept of him.
+    pub entry: FlowEntry,
+    /// Not 0 once the daemon has decided about the flow: then the hash alone has
+    /// the word, until the place changes hands. Programs write it at that time only,
+    /// so none of them undoes what the daemon says.
+    pub closed: u64,
+}
+
+const _: () = assert!(size_of::<Place>() == 64, "a place is one line");
+
+impl Place {
+    /// The number of a flow's place: the local port, counted from where the upper bits
+    /// of two products say (Knuth, volume 3, section 6.4), neither of which waits for
+    /// the other. So connections to one service, whose ports follow each other, have
+    /// places that do, and share pages. Not keyed: who finds flows of one place sends
+    /// them to the hash.
+    #[inline(always)]
+    pub fn of(flow: &FlowKey) -> u32 {
+        let [_, _, high, low, tail] = words(flow);
+        let service = tail >> 16;
+        let mixed = (low ^ service.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            ^ high.wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+        let number = (mixed >> (64 - PLACE_BITS)) + (tail & 0xffff);
+        #[expect(clippy::as_conversions, reason = "less than 32 bits are left")]
+        let number = number as u32 & (PLACES - 1);
+        number
+    }
+
+    /// What is kept of a flow here. Without a branch for each word: whose place it
+    /// is, is nearly always the same.
+    #[inline(always)]
+    pub fn entry_of(&self, flow: &FlowKey) -> Option<FlowEntry> {
+        let (has, asked) = (words(&self.flow), words(flow));
+        let differs = (has[0] ^ asked[0])
+            | (has[1] ^ asked[1])
+            | (has[2] ^ asked[2])
+            | (has[3] ^ asked[3])
+            | (has[4] ^ asked[4]);
+        if differs | self.closed == 0 { Some(self.entry) } else { None }
+    }
+
+    /// Whether an entry of a flow that is seen now is kept here: where the place has
+    /// the flow already, or where its owner is idle and the flow has lasted.
+    #[inline(always)]
+    pub fn takes(&self, flow: &FlowKey, entry: &FlowEntry) -> bool {
+        if words(&self.flow) == words(flow) {
+            return self.closed == 0;
+        }
+        entry.first_s != entry.last_s && entry.last_s.saturating_sub(self.entry.last_s) > BUSY_S
+    }
+}
+
+/// Whether an entry is written into its place, whoever has it: that of a connection
+/// that begins.
+#[inline(always)]
+pub const fn takes_any(entry: &FlowEntry) -> bool {
+    suffices(entry) && entry.first_s == entry.last_s
+}
+
+/// Whether a flow with a place needs no other entry.
+#[inline(always)]
+pub const fn suffices(entry: &FlowEntry) -> bool {
+    entry.flags == SOCKET
+}
+
+#[inline(always)]
+fn words(flow: &FlowKey) -> [u64; 5] {
+    transmute!(*flow)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, vec::Vec};
+
+    use zerocopy::FromZeros;
+
+    use super::*;
+    use crate::{
+        Address,
+        flow::{FORWARDED, KEPT},
+    };
+
+    const NOW_S: u32 = 1_000;
+
+    fn flow(remote: u32, local_port: u16, protocol: u8) -> FlowKey {
+        let (local, remote) = (Address::v4(0xc000_0201), Address::v4(remote));
+        FlowKey { local, remote, local_port, remote_port: 443, protocol, zero: [0; 3] }
+    }
+
+    fn entry(first_s: u32, last_s: u32, flags: u32) -> FlowEntry {
+        FlowEntry { generation: 7, last_s, first_s, flags }
+    }
+
+    fn place(flow: FlowKey, last_s: u32, closed: u64) -> Place {
+        Place { flow, entry: entry(1, last_s, SOCKET), closed }
+    }
+
+    #[test]
+    fn a_place_answers_for_its_flow_and_for_no_other() {
+        let own = flow(9, 50_000, 6);
+        let place = place(own, NOW_S, 0);
+        assert_eq!(place.entry_of(&own), Some(place.entry));
+        let far = Address { high: 1, ..own.remote };
+        let others = [
+            FlowKey { local: far, ..own },
+            FlowKey { local: Address::v4(1), ..own },
+            FlowKey { remote: far, ..own },
+            FlowKey { remote: Address::v4(1), ..own },
+            FlowKey { local_port: 50_001, ..own },
+            FlowKey { remote_port: 444, ..own },
+            FlowKey { protocol: 17, ..own },
+        ];
+        for other in others {
+            assert_eq!(place.entry_of(&other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_kept_while_its_flow_is_busy_and_then_free_for_the_next() {
+        let (own, other) = (flow(9, 50_000, 6), flow(10, 50_001, 6));
+        let now = entry(1, NOW_S, SOCKET);
+        for (last_s, expected) in [
+            (0, true),
+            (NOW_S - BUSY_S - 1, true),
+            (NOW_S - BUSY_S, false),
+            (NOW_S, false),
+            // Seen by a processor whose second has begun already.
+            (NOW_S + 1, false),
+        ] {
+            assert_eq!(place(own, last_s, 0).takes(&other, &now), expected, "{last_s}");
+            assert!(place(own, last_s, 0).takes(&own, &now));
+        }
+        let never_used = Place::new_zeroed();
+        assert!(never_used.takes(&own, &now));
+        assert_eq!(never_used.entry_of(&own), None);
+    }
+
+    #[test]
+    fn what_the_daemon_has_decided_stays_until_the_place_changes_hands() {
+        let (own, other) = (flow(9, 50_000, 6), flow(10, 50_001, 6));
+        let now = entry(1, NOW_S, SOCKET);
+        for last_s in [1, NOW_S] {
+            let closed = place(own, last_s, 1);
+            assert_eq!(closed.entry_of(&own), None);
+            assert!(!closed.takes(&own, &now));
+            assert_eq!(closed.takes(&other, &now), last_s == 1);
+        }
+    }
+
+    #[test]
+    fn only_a_connection_with_a_socket_has_a_place_at_once_and_nothing_else() {
+        let free = Place::new_zeroed();
+        let flow = flow(9, 50_000, 6);
+        for (flags, enough) in
+            [(SOCKET, true), (0, false), (FORWARDED, false), (KEPT, false), (SOCKET | KEPT, false)]
+        {
+            let (first, later) = (entry(NOW_S, NOW_S, flags), entry(NOW_S - 1, NOW_S, flags));
+            assert_eq!((suffices(&first), suffices(&later)), (enough, enough), "{flags}");
+            assert_eq!((takes_any(&first), takes_any(&later)), (enough, false), "{flags}");
+            assert!(!free.takes(&flow, &first) && free.takes(&flow, &later), "{flags}");
+            // Where it has the place, the place must not tell of the flow before.
+            assert!(place(flow, NOW_S, 0).takes(&flow, &first), "{flags}");
+        }
+    }
+
+    #[test]
+    fn flows_spread_over_the_places() {
+        let port = |n: u32| u16::try_from(n).expect("a port");
+        let network = |net: u64| Address { high: 0x2001_0db8 << 32 | net, low: 1 };
+        let sets: [Vec<FlowKey>; 5] = [
+            // Connections to one service, datagrams to many hosts, and to networks.
+            (32_768..61_000).map(|port| flow(9, port, 6)).collect(),
+            (0..30_000).map(|remote| flow(remote, 53, 17)).collect(),
+            (0..30_000).map(|net| FlowKey { remote: network(net), ..flow(0, 443, 17) }).collect(),
+            (0..30_000)
+                .map(|net| FlowKey { remote: network(net << 8), ..flow(0, 443, 17) })
+                .collect(),
+            // Connections to some hosts.
+            (0..30_000_u32)
+                .map(|n| flow(0x0a00_0000 + n / 300 * 7, port(40_000 + n % 300), 6))
+                .collect(),
+        ];
+        for flows in sets {
+            let places: BTreeSet<u32> = flows.iter().map(Place::of).collect();
+            assert!(places.iter().all(|place| *place < PLACES));
+            // Drawn at random, there would be 94 places for a hundred flows.
+            assert!(places.len() * 100 >= flows.len() * 90, "{} of {}", places.len(), flows.len());
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Own flows that have an entry and, once they have lasted, a place beside it: what
+//! the daemon decides about a flow holds against what its place says. None of them
+//! has a socket; those that have one are in the scenarios.
+
+use std::{net::IpAddr, thread, time::Duration};
+
+use hostfw_daemon::kernel::{Capacity, Kernel};
+use hostfw_datapath::{
+    Action, Address, FlowKey, Reason,
+    control_word::{ControlWord, InForce},
+    flow::Table,
+    packet::Layer,
+    parse::protocol,
+    sketch::{self, Content},
+};
+use hostfw_parity::{packets, policies, sandbox::Sandbox};
+
+const REMOTE: [u8; 4] = [203, 0, 113, 4];
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+/// Until an entry is written again.
+const LASTED: Duration = Duration::from_millis(2_100);
+
+const COMES_IN: (Action, Reason) = (Action::Pass, Reason::Reply);
+const FALLS: (Action, Reason) = (Action::Drop, Reason::DefaultDeny);
+
+/// Nothing may come in, and this may leave.
+fn policy(egress: &str) -> String {
+    format!(
+        "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\n\
+         metadata: {{name: places}}\nspec:\n  nodeSelector: {{}}\n  \
+         ingress: [{{fromCIDR: [198.51.100.7/32], toPorts: [{{ports: [{{port: \"22\"}}]}}]}}]\n  \
+         egress: [{{{egress}}}]\n"
+    )
+}
+
+/// A host with nothing behind it: no packet has a socket.
+struct Host {
+    kernel: Kernel,
+    _sandbox: Sandbox,
+}
+
+impl Host {
+    fn new(name: &str) -> Self {
+        let sandbox = Sandbox::enter(name).expect("namespaces");
+        let kernel = sandbox.kernel("pins", Capacity::SMALL).expect("programs");
+        let mut host = Self { kernel, _sandbox: sandbox };
+        let anywhere = host.load("toCIDR: [0.0.0.0/0]", 1);
+        host.enforce(anywhere);
+        host
+    }
+
+    fn load(&mut self, egress: &str, generation: u32) -> InForce {
+        let image = policies::compile_text(&policy(egress), generation).expect("a valid policy");
+        let slot = self.kernel.load(&image.words, &packets::own()).expect("the image loads");
+        InForce { slot, audit: false }
+    }
+
+    fn enforce(&mut self, what: InForce) {
+        self.kernel.switch(ControlWord::confirmed(what)).expect("a switch");
+    }
+
+    #[track_caller]
+    fn sends(&mut self, flow: &FlowKey) {
+        let (from, to) = (flow.local_port, flow.remote_port);
+        let content = content(flow, from, to, SYN);
+        let frame = sketch::ethernet(flow.local.into(), flow.remote.into(), content);
+        let seen = self.kernel.test_run(true, Layer::Ethernet, false, &frame).expect("a run");
+        assert_eq!(seen.action, Action::Pass as u8, "it may leave");
+    }
+
+    #[track_caller]
+    fn is_answered(&mut self, flow: &FlowKey, expect: (Action, Reason)) {
+        let content = content(flow, flow.remote_port, flow.local_port, ACK);
+        let frame = sketch::ethernet(flow.remote.into(), flow.local.into(), content);
+        let seen = self.kernel.test_run(false, Layer::Ethernet, false, &frame).expect("a run");
+        assert_eq!((seen.action, seen.reason), (expect.0 as u8, expect.1 as u8));
+    }
+
+    fn listed(&self) -> Vec<FlowKey> {
+        let listed = self.kernel.connections().expect("a listing");
+        assert!(listed.iter().all(|one| one.table == Table::Own && one.idle_s < 10));
+        listed.into_iter().map(|one| one.flow).collect()
+    }
+
+    fn n_entries(&self) -> u64 {
+        let fill = self.kernel.fill().expect("the tables");
+        let own = fill.iter().find(|one| one.table == Table::Own).expect("own flows");
+        assert_eq!((own.evicted, self.kernel.count_in_places().expect("the places")), (0, 0));
+        own.entries
+    }
+}
+
+fn content(flow: &FlowKey, from: u16, to: u16, flags: u8) -> Content {
+    match flow.protocol {
+        protocol::TCP => Content::Tcp { from, to, flags },
+        _ => Content::Udp { from, to },
+    }
+}
+
+fn flow(protocol: u8, local_port: u16, remote_port: u16) -> FlowKey {
+    FlowKey {
+        local: Address::from(IpAddr::V4(packets::OWN_V4[0])),
+        remote: Address::from(IpAddr::from(REMOTE)),
+        local_port,
+        remote_port,
+        protocol,
+        zero: [0; 3],
+    }
+}
+
+#[test]
+fn what_the_daemon_decides_holds_against_a_place() {
+    let mut host = Host::new("decided");
+    for (first_port, protocol) in [(50_000, protocol::UDP), (40_000, protocol::TCP)] {
+        let flows: Vec<FlowKey> = (0..3).map(|n| flow(protocol, first_port + n, 443)).collect();
+        let anywhere = host.load("toCIDR: [0.0.0.0/0]", 2);
+        host.enforce(anywhere);
+        flows.iter().for_each(|flow| host.sends(flow));
+        // What lasts has a place, whatever it is.
+        thread::sleep(LASTED);
+        flows.iter().for_each(|flow| host.is_answered(flow, COMES_IN));
+        let nowhere = host.load("toCIDR: [192.0.2.77/32]", 3);
+        let [kept, forgotten, rechecked] = flows.as_slice() else { panic!("three flows") };
+        host.kernel.keep(&[*kept, *forgotten], 3).expect("a table");
+        host.enforce(nowhere);
+        host.is_answered(kept, COMES_IN);
+        host.is_answered(rechecked, FALLS);
+        host.kernel.forget(&[*forgotten]).expect("a table");
+        host.is_answered(forgotten, FALLS);
+        assert!(host.listed().contains(kept) && !host.listed().contains(forgotten));
+        // It goes on, too, after its entry has been written again.
+        thread::sleep(LASTED);
+        host.is_answered(kept, COMES_IN);
+        host.is_answered(kept, COMES_IN);
+        host.kernel.forget(&flows).expect("a table");
+        flows.iter().for_each(|flow| host.is_answered(flow, FALLS));
+        assert_eq!((host.listed(), host.n_entries()), (vec![], 0));
+    }
+}
+
+#[test]
+fn a_lasting_flow_of_datagrams_is_one_though_it_has_a_place() {
+    let mut host = Host::new("datagrams");
+    let flow = flow(protocol::UDP, 40_000, 53);
+    host.sends(&flow);
+    assert_eq!((host.listed(), host.n_entries()), (vec![flow], 1));
+    thread::sleep(LASTED);
+    host.sends(&flow);
+    host.is_answered(&flow, COMES_IN);
+    assert_eq!((host.listed(), host.n_entries()), (vec![flow], 1));
+}
