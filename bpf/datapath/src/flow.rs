@@ -107,7 +107,7 @@ pub struct FlowEntry {
     pub last_s: u32,
     /// When it was first seen, same clock.
     pub first_s: u32,
-    /// [`FORWARDED`], [`KEPT`], [`SOCKET`] or 0.
+    /// [`FORWARDED`], [`KEPT`] or 0.
     pub flags: u32,
 }
 
@@ -118,11 +118,6 @@ pub const FORWARDED: u32 = 1;
 /// Entry flag: a connection that its policy lets go on until it ends, though no
 /// rule admits it any more. Only the daemon sets it, at a switch.
 pub const KEPT: u32 = 2;
-
-/// Entry flag: a TCP connection between the very ends of a socket of this host,
-/// which therefore knows it when it is forgotten here. Not so where addresses are
-/// translated behind the socket, as those of Kubernetes services are.
-pub const SOCKET: u32 = 4;
 
 impl FlowEntry {
     /// Not in the table. A plain number instead of an `Option`: the kernel's

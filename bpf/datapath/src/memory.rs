@@ -4,7 +4,7 @@
 
 use crate::{
     FlowEntry, FlowKey, Image, Packet, Tables,
-    flow::{FORWARDED, KEPT, SOCKET, Table},
+    flow::{FORWARDED, KEPT, Table},
     icmp::Kind,
     image::{self, HOST},
     judge::{Case, Direction},
@@ -100,7 +100,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
             Ask::AnswerForwarded => return Known::flow_if(self.is_admitted(&key)),
             Ask::Admit => self.note_admitted(&key),
             Ask::AdmitForwarded => self.note(Table::admitted(key.protocol), &key, FORWARDED),
-            Ask::Open => self.note_own(&key, self.known_besides(&key)),
+            Ask::Open => self.note_own(&key, 0),
             Ask::OpenForwarded => self.note_own(&key, FORWARDED),
         }
         Known::Nothing
@@ -115,10 +115,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         }
         let tcp = upper.protocol == protocol::TCP;
         if tcp && self.tables.opener(key) == Opener::Host && self.may_send(key) {
-            // It began before this second, nobody knows when.
-            let first_s = now_s.wrapping_sub(1);
-            let entry = FlowEntry { first_s, flags: SOCKET, ..FlowEntry::NONE };
-            self.write(Table::Own, key, entry, now_s);
+            self.write(Table::Own, key, FlowEntry { first_s: now_s, ..FlowEntry::NONE }, now_s);
             return Known::Socket;
         }
         Known::Nothing
@@ -173,12 +170,6 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         if !(self.tables.has_opened(key) && self.is_live(Table::Own, key)) {
             self.note(Table::admitted(key.protocol), key, 0);
         }
-    }
-
-    /// Whether what this host opens is known to a socket, too, as an entry's flag.
-    #[inline(always)]
-    fn known_besides(&self, key: &FlowKey) -> u32 {
-        if key.protocol == protocol::TCP && self.tables.has_socket(key) { SOCKET } else { 0 }
     }
 
     /// Keeps a flow that this host opens. An inbound flow that policy admits

@@ -165,11 +165,6 @@ impl Tables for Model {
         answer
     }
 
-    /// Not written down: no verdict hangs on it.
-    fn has_socket(&self, key: &FlowKey) -> bool {
-        self.sockets.get(key) == Some(&Opener::Host)
-    }
-
     fn is_delivered(&self, _source: &Address, destination: &Address) -> bool {
         let answer = !self.forwarding || self.delivered.contains(destination);
         self.wrote(Question::IsDelivered(*destination, answer));

@@ -1,16 +1,17 @@
 //! Places in front of the table of own flows: an array in which every flow has one
 //! place, named by its numbers. A look takes one line of memory, where the kernel's
-//! hash takes a call and up to four.
+//! hash takes a call and up to four. Whoever has a place keeps it while he is busy;
+//! everybody else is kept in the hash, and so is who loses his place.
 //!
-//! A connection that a socket knows, too, has no entry in the hash. It takes its place
-//! when it begins, unseen, so that nobody waits for memory; whoever loses one is known
-//! by his own socket, and kept in the hash from then on while the place is busy.
-//! Every other flow has an entry, and a place beside it once it has lasted and the
-//! place is free: most datagrams ask one thing and are gone.
+//! A TCP connection with a place has no entry in the hash. Every other flow has one,
+//! and a place beside it once it has lasted: most datagrams ask one thing and are gone.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
-use crate::flow::{FlowEntry, FlowKey, SOCKET};
+use crate::{
+    flow::{FlowEntry, FlowKey},
+    parse::protocol,
+};
 
 /// Places that there are. A power of two.
 pub const PLACES: u32 = 1 << PLACE_BITS;
@@ -69,27 +70,32 @@ impl Place {
     }
 
     /// Whether an entry of a flow that is seen now is kept here: where the place has
-    /// the flow already, or where its owner is idle and the flow has lasted.
+    /// the flow already, or where its owner is idle and the flow is one for a place.
     #[inline(always)]
     pub fn takes(&self, flow: &FlowKey, entry: &FlowEntry) -> bool {
         if words(&self.flow) == words(flow) {
             return self.closed == 0;
         }
-        entry.first_s != entry.last_s && entry.last_s.saturating_sub(self.entry.last_s) > BUSY_S
+        let has_lasted = entry.first_s != entry.last_s;
+        (suffices(flow, entry) || has_lasted)
+            && entry.last_s.saturating_sub(self.entry.last_s) > BUSY_S
     }
-}
 
-/// Whether an entry is written into its place, whoever has it: that of a connection
-/// that begins.
-#[inline(always)]
-pub const fn takes_any(entry: &FlowEntry) -> bool {
-    suffices(entry) && entry.first_s == entry.last_s
+    /// Whether the hash must take in who has the place, before he loses it: nothing
+    /// else is known of him.
+    #[inline(always)]
+    pub fn is_all_there_is(&self, now_s: u32) -> bool {
+        self.closed == 0
+            && suffices(&self.flow, &self.entry)
+            && self.entry.is_live(self.flow.protocol, now_s)
+    }
 }
 
 /// Whether a flow with a place needs no other entry.
 #[inline(always)]
-pub const fn suffices(entry: &FlowEntry) -> bool {
-    entry.flags == SOCKET
+pub const fn suffices(flow: &FlowKey, entry: &FlowEntry) -> bool {
+    // What an entry says besides is never left to a place alone.
+    flow.protocol == protocol::TCP && entry.flags == 0
 }
 
 #[inline(always)]
@@ -121,7 +127,7 @@ mod tests {
     }
 
     fn place(flow: FlowKey, last_s: u32, closed: u64) -> Place {
-        Place { flow, entry: entry(1, last_s, SOCKET), closed }
+        Place { flow, entry: entry(1, last_s, 0), closed }
     }
 
     #[test]
@@ -147,7 +153,7 @@ mod tests {
     #[test]
     fn a_place_is_kept_while_its_flow_is_busy_and_then_free_for_the_next() {
         let (own, other) = (flow(9, 50_000, 6), flow(10, 50_001, 6));
-        let now = entry(1, NOW_S, SOCKET);
+        let now = entry(NOW_S, NOW_S, 0);
         for (last_s, expected) in [
             (0, true),
             (NOW_S - BUSY_S - 1, true),
@@ -167,7 +173,7 @@ mod tests {
     #[test]
     fn what_the_daemon_has_decided_stays_until_the_place_changes_hands() {
         let (own, other) = (flow(9, 50_000, 6), flow(10, 50_001, 6));
-        let now = entry(1, NOW_S, SOCKET);
+        let now = entry(NOW_S, NOW_S, 0);
         for last_s in [1, NOW_S] {
             let closed = place(own, last_s, 1);
             assert_eq!(closed.entry_of(&own), None);
@@ -177,19 +183,36 @@ mod tests {
     }
 
     #[test]
-    fn only_a_connection_with_a_socket_has_a_place_at_once_and_nothing_else() {
+    fn only_a_connection_has_a_place_at_once_and_nothing_else() {
         let free = Place::new_zeroed();
-        let flow = flow(9, 50_000, 6);
-        for (flags, enough) in
-            [(SOCKET, true), (0, false), (FORWARDED, false), (KEPT, false), (SOCKET | KEPT, false)]
-        {
+        let (tcp, udp) = (flow(9, 50_000, 6), flow(9, 50_000, 17));
+        for (flow, flags, enough) in [
+            (tcp, 0, true),
+            (tcp, FORWARDED, false),
+            (tcp, KEPT, false),
+            (udp, 0, false),
+            (udp, FORWARDED, false),
+        ] {
             let (first, later) = (entry(NOW_S, NOW_S, flags), entry(NOW_S - 1, NOW_S, flags));
-            assert_eq!((suffices(&first), suffices(&later)), (enough, enough), "{flags}");
-            assert_eq!((takes_any(&first), takes_any(&later)), (enough, false), "{flags}");
-            assert!(!free.takes(&flow, &first) && free.takes(&flow, &later), "{flags}");
+            assert_eq!(suffices(&flow, &first), enough, "{flow:?}");
+            assert_eq!(free.takes(&flow, &first), enough, "{flow:?}");
+            assert!(free.takes(&flow, &later), "{flow:?}");
             // Where it has the place, the place must not tell of the flow before.
-            assert!(place(flow, NOW_S, 0).takes(&flow, &first), "{flags}");
+            assert!(place(flow, NOW_S, 0).takes(&flow, &first), "{flow:?}");
         }
+    }
+
+    #[test]
+    fn who_has_nothing_but_his_place_is_not_lost_with_it() {
+        let (tcp, udp) = (flow(9, 50_000, 6), flow(9, 50_000, 17));
+        assert!(place(tcp, 10, 0).is_all_there_is(NOW_S));
+        // He has an entry, was decided about, has been silent for too long, or is nobody.
+        assert!(!place(udp, 10, 0).is_all_there_is(NOW_S));
+        assert!(!place(tcp, 10, 1).is_all_there_is(NOW_S));
+        assert!(!place(tcp, 10, 0).is_all_there_is(NOW_S + 8_000));
+        assert!(!Place::new_zeroed().is_all_there_is(NOW_S));
+        let kept = Place { entry: entry(1, 10, KEPT), ..place(tcp, 10, 0) };
+        assert!(!kept.is_all_there_is(NOW_S));
     }
 
     #[test]

@@ -29,10 +29,6 @@ pub trait Tables {
     /// Who opened the TCP connection of a flow, by the kernel's own sockets.
     fn opener(&self, key: &FlowKey) -> Opener;
 
-    /// True when the packet that opens a TCP flow comes from a socket of this host
-    /// between the same ends.
-    fn has_socket(&self, key: &FlowKey) -> bool;
-
     /// True when the host itself would receive a packet to an address that the
     /// image does not know: its own address that the image has not caught up
     /// with, or any address where forwarding is off.

@@ -153,6 +153,36 @@ fn rewrite(table: Table, key: &FlowKey, entry: &FlowEntry) -> bool {
     true
 }
 
+/// Puts an entry into a table that has none of its flow; false where it has, or is
+/// not to be had.
+#[inline(always)]
+fn insert(table: Table, key: &FlowKey, entry: &FlowEntry) -> bool {
+    // Before the table grows, so that the count is never behind.
+    let made = MADE.get_ptr_mut(table as u32);
+    maps::add(made, 1);
+    // A full table evicts its oldest entry; an insertion that fails loses
+    // the memory of a flow, never the packet.
+    let stored = match table {
+        Table::Own => OWN.insert(key, entry, BPF_NOEXIST.into()),
+        Table::Admitted => ADMITTED.insert(key, entry, BPF_NOEXIST.into()),
+        Table::AdmittedTcp => ADMITTED_TCP.insert(key, entry, BPF_NOEXIST.into()),
+    };
+    if stored.is_err() {
+        maps::add(made, u64::MAX);
+    }
+    stored.is_ok()
+}
+
+/// Puts an entry into a table, or over the one that is there. Of a flow that begins
+/// now nothing is looked for: the kernel says if there is something after all.
+#[inline(always)]
+fn put(table: Table, key: &FlowKey, entry: &FlowEntry) {
+    let is_new = entry.first_s == entry.last_s;
+    if (is_new || !rewrite(table, key, entry)) && !insert(table, key, entry) {
+        rewrite(table, key, entry);
+    }
+}
+
 /// Keeps an entry in the place of its flow; false where that has another. Two
 /// processors that take a place at once may leave a mixture of two flows, whose own
 /// place is elsewhere.
@@ -160,16 +190,18 @@ fn rewrite(table: Table, key: &FlowKey, entry: &FlowEntry) -> bool {
 fn put_in_place(key: &FlowKey, entry: &FlowEntry) -> bool {
     let Some(place) = PLACES.get_ptr_mut(Place::of(key)) else { return false };
     // SAFETY (here and below): a pointer into the map, valid for this program run.
-    if !place::takes_any(entry) {
-        let known = unsafe { &*place };
-        if !known.takes(key, entry) {
-            return false;
-        }
-        if known.flow == *key {
-            // What the daemon says of it meanwhile stays.
-            unsafe { (*place).entry = *entry };
-            return true;
-        }
+    let known = unsafe { &*place };
+    if !known.takes(key, entry) {
+        return false;
+    }
+    if known.flow == *key {
+        // What the daemon says of it meanwhile stays.
+        unsafe { (*place).entry = *entry };
+        return true;
+    }
+    if known.is_all_there_is(entry.last_s) {
+        // An entry that is there is what the daemon has said.
+        let _moved = insert(Table::Own, &known.flow, &known.entry);
     }
     unsafe { *place = Place { flow: *key, entry: *entry, closed: 0 } };
     true
@@ -189,6 +221,16 @@ fn mark_opened(key: &FlowKey) {
                 *mark = 1;
             }
         }
+    }
+}
+
+/// Keeps a flow that this host has opened. A function of its own: who calls it also
+/// asks policy, and the kernel bounds what frames take together.
+#[inline(never)]
+fn keep_own(key: &FlowKey, entry: &FlowEntry) {
+    mark_opened(key);
+    if !(put_in_place(key, entry) && place::suffices(key, entry)) {
+        put(Table::Own, key, entry);
     }
 }
 
@@ -243,31 +285,9 @@ impl Tables for Host {
         if is_rehearsal() {
             return;
         }
-        if matches!(table, Table::Own) {
-            mark_opened(key);
-            if put_in_place(key, &entry) && place::suffices(&entry) {
-                return;
-            }
-        }
-        // Of a flow that begins now nothing is looked for: the kernel says if
-        // there is something after all.
-        let is_new = entry.first_s == entry.last_s;
-        if !is_new && rewrite(table, key, &entry) {
-            return;
-        }
-        // Before the table grows, so that the count is never behind.
-        let made = MADE.get_ptr_mut(table as u32);
-        maps::add(made, 1);
-        // A full table evicts its oldest entry; an insertion that fails loses
-        // the memory of a flow, never the packet.
-        let stored = match table {
-            Table::Own => OWN.insert(key, entry, BPF_NOEXIST.into()),
-            Table::Admitted => ADMITTED.insert(key, entry, BPF_NOEXIST.into()),
-            Table::AdmittedTcp => ADMITTED_TCP.insert(key, entry, BPF_NOEXIST.into()),
-        };
-        if stored.is_err() {
-            maps::add(made, u64::MAX);
-            rewrite(table, key, &entry);
+        match table {
+            Table::Own => keep_own(key, &entry),
+            Table::Admitted | Table::AdmittedTcp => put(table, key, &entry),
         }
     }
 
@@ -280,31 +300,6 @@ impl Tables for Host {
             1 => Opener::Host,
             2 => Opener::Peer,
             _ => Opener::Nobody,
-        }
-    }
-
-    #[inline(always)]
-    fn has_socket(&self, key: &FlowKey) -> bool {
-        // SAFETY: a live context; the verifier knows the fields of a socket.
-        let socket = unsafe { (*self.skb.raw).__bindgen_anon_2.sk };
-        if socket.is_null() {
-            return false;
-        }
-        // Ports: ours in host order, the other one in network order, like addresses.
-        // SAFETY (here and below): as above.
-        let ports = unsafe { ((*socket).src_port, (*socket).dst_port) };
-        // What opens no connection of its own has its packets from elsewhere.
-        if unsafe { (*socket).state } != SYN_SENT
-            || ports != (u32::from(key.local_port), key.remote_port.to_be())
-        {
-            return false;
-        }
-        if key.local.is_v4() {
-            let ends = unsafe { [(*socket).src_ip4, (*socket).dst_ip4] };
-            ends == [key.local.low32().to_be(), key.remote.low32().to_be()]
-        } else {
-            let (from, to) = unsafe { ((*socket).src_ip6, (*socket).dst_ip6) };
-            from == network_words(&key.local) && to == network_words(&key.remote)
         }
     }
 

@@ -107,8 +107,8 @@ pub struct GenerationReport {
 pub struct TablesReport {
     /// What this host has opened, or masquerades for others, but `own_tcp`.
     pub own: TableReport,
-    /// TCP connections that this host has opened and that their sockets know, too:
-    /// a silent one makes room for another and is found again, so none is evicted.
+    /// TCP connections that this host has opened and that have a place of their own:
+    /// a silent one makes room for another and moves to `own`, so none is evicted.
     pub own_tcp: TableReport,
     /// What others have opened, but TCP.
     pub admitted: TableReport,

@@ -1,6 +1,6 @@
-//! Own flows that have an entry and, once they have lasted, a place beside it: what
-//! the daemon decides about a flow holds against what its place says. None of them
-//! has a socket; those that have one are in the scenarios.
+//! Where the kernel keeps own flows: a connection in its place alone, other flows in
+//! the table, too; who has a place keeps it while he is busy, and nobody is lost; and
+//! what the daemon decides about a flow holds against what its place says.
 
 use std::{net::IpAddr, thread, time::Duration};
 
@@ -11,6 +11,7 @@ use hostfw_datapath::{
     flow::Table,
     packet::Layer,
     parse::protocol,
+    place::Place,
     sketch::{self, Content},
 };
 use hostfw_parity::{packets, policies, sandbox::Sandbox};
@@ -18,6 +19,8 @@ use hostfw_parity::{packets, policies, sandbox::Sandbox};
 const REMOTE: [u8; 4] = [203, 0, 113, 4];
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
+/// Longer than a flow keeps its place without being seen, counted in whole seconds.
+const IDLE: Duration = Duration::from_millis(4_100);
 /// Until an entry is written again.
 const LASTED: Duration = Duration::from_millis(2_100);
 
@@ -83,11 +86,12 @@ impl Host {
         listed.into_iter().map(|one| one.flow).collect()
     }
 
-    fn n_entries(&self) -> u64 {
+    /// Connections that have nothing but their place, and entries of the table.
+    fn kept(&self) -> (u64, u64) {
         let fill = self.kernel.fill().expect("the tables");
         let own = fill.iter().find(|one| one.table == Table::Own).expect("own flows");
-        assert_eq!((own.evicted, self.kernel.count_in_places().expect("the places")), (0, 0));
-        own.entries
+        assert_eq!(own.evicted, 0, "{own:?}");
+        (self.kernel.count_in_places().expect("the places"), own.entries)
     }
 }
 
@@ -107,6 +111,38 @@ fn flow(protocol: u8, local_port: u16, remote_port: u16) -> FlowKey {
         protocol,
         zero: [0; 3],
     }
+}
+
+/// Connections that have one place among them.
+fn of_one_place() -> [FlowKey; 3] {
+    let first = flow(protocol::TCP, 40_000, 443);
+    let others = (1_000..2_000_u16)
+        .flat_map(|remote| (41_000..43_000).map(move |local| flow(protocol::TCP, local, remote)))
+        .filter(|other| Place::of(other) == Place::of(&first));
+    let others: Vec<FlowKey> = others.take(2).collect();
+    let [second, third] = others.as_slice() else { panic!("two of two million: {others:?}") };
+    [first, *second, *third]
+}
+
+#[test]
+fn whoever_has_a_place_keeps_it_while_he_is_busy_and_nobody_is_lost() {
+    let mut host = Host::new("places");
+    let [first, second, third] = of_one_place();
+    host.is_answered(&first, FALLS);
+    host.sends(&first);
+    host.is_answered(&first, COMES_IN);
+    assert_eq!(host.kept(), (1, 0));
+    host.sends(&second);
+    host.is_answered(&second, COMES_IN);
+    assert_eq!(host.kept(), (1, 1), "the place is busy");
+    host.is_answered(&third, FALLS);
+    thread::sleep(IDLE);
+    host.sends(&third);
+    assert_eq!(host.kept(), (1, 2), "the place has changed hands");
+    for flow in [first, second, third] {
+        host.is_answered(&flow, COMES_IN);
+    }
+    assert_eq!((host.listed().len(), host.kept()), (3, (1, 2)));
 }
 
 #[test]
@@ -135,7 +171,7 @@ fn what_the_daemon_decides_holds_against_a_place() {
         host.is_answered(kept, COMES_IN);
         host.kernel.forget(&flows).expect("a table");
         flows.iter().for_each(|flow| host.is_answered(flow, FALLS));
-        assert_eq!((host.listed(), host.n_entries()), (vec![], 0));
+        assert_eq!((host.listed(), host.kept()), (vec![], (0, 0)));
     }
 }
 
@@ -144,9 +180,9 @@ fn a_lasting_flow_of_datagrams_is_one_though_it_has_a_place() {
     let mut host = Host::new("datagrams");
     let flow = flow(protocol::UDP, 40_000, 53);
     host.sends(&flow);
-    assert_eq!((host.listed(), host.n_entries()), (vec![flow], 1));
+    assert_eq!((host.listed(), host.kept()), (vec![flow], (0, 1)));
     thread::sleep(LASTED);
     host.sends(&flow);
     host.is_answered(&flow, COMES_IN);
-    assert_eq!((host.listed(), host.n_entries()), (vec![flow], 1));
+    assert_eq!((host.listed(), host.kept()), (vec![flow], (0, 1)));
 }

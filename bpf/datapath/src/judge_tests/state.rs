@@ -4,7 +4,7 @@
 use super::*;
 use crate::{
     blueprint::{Extension, V6},
-    flow::{self, FORWARDED},
+    flow::FORWARDED,
     judge::Judged,
     model::Question,
     report::{self, Seen},
@@ -333,27 +333,7 @@ fn a_socket_that_the_host_opened_counts_only_where_it_may_still_send() {
     assert_eq!(host.writes(), 0);
     host.receives(FRIEND, tcp(80, 50_000, ACK), SOCKET);
     let entry = host.entry(Table::Own, key(FRIEND, 50_000, 80, protocol::TCP));
-    let flags = flow::SOCKET;
-    assert_eq!(entry, FlowEntry { generation: 7, last_s: 1_000, first_s: 999, flags });
-}
-
-#[test]
-fn an_entry_says_whether_a_socket_knows_its_connection_between_the_same_ends() {
-    for egress in [false, true] {
-        let mut host = Host::new(true, egress);
-        let flow = key(FRIEND, 50_000, 80, protocol::TCP);
-        host.model.sockets.insert(flow, Opener::Host);
-        // The other one's socket is connected to an address that is translated.
-        for (port, flags) in [(50_000, flow::SOCKET), (50_001, 0)] {
-            host.sends(FRIEND, tcp(port, 80, SYN), if egress { RULE } else { OPEN });
-            let flow = key(FRIEND, port, 80, protocol::TCP);
-            assert_eq!(host.entry(Table::Own, flow).flags, flags);
-            host.model.now_s.set(host.model.now_s.get() + 1);
-            host.receives(FRIEND, tcp(80, port, ACK), REPLY);
-            let entry = host.entry(Table::Own, flow);
-            assert_eq!((entry.flags, entry.last_s), (flags, host.model.now_s.get()));
-        }
-    }
+    assert_eq!(entry, FlowEntry { generation: 7, last_s: 1_000, first_s: 1_000, flags: 0 });
 }
 
 #[test]

@@ -193,12 +193,14 @@ impl Kernel {
     /// A table that cannot be opened.
     pub fn forget(&mut self, flows: &[FlowKey]) -> Result<(), KernelError> {
         let maps = maps_dir(&self.config.bpf_dir);
+        // First: a place that is open would be written into the table again.
+        close(&maps, flows)?;
         for table in Table::ALL {
             let mut map = open_table(&maps, table)?;
             let removed = flows.iter().filter(|flow| map.remove(&Raw(**flow)).is_ok()).count();
             self.count_made(table, removed as u64, true)?;
         }
-        close(&maps, flows)
+        Ok(())
     }
 
     fn write(
@@ -269,7 +271,7 @@ impl Kernel {
     pub fn count_in_places(&self) -> Result<u64, KernelError> {
         let mut count = 0;
         Places::open(&maps_dir(&self.config.bpf_dir))?
-            .each(|place| count += u64::from(place::suffices(&place.entry)))?;
+            .each(|place| count += u64::from(place::suffices(&place.flow, &place.entry)))?;
         Ok(count)
     }
 
