@@ -56,29 +56,34 @@ impl Place {
         number
     }
 
-    /// What is kept of a flow here. Without a branch for each word: whose place it
-    /// is, is nearly always the same.
+    /// What is kept of a flow here.
     #[inline(always)]
     pub fn entry_of(&self, flow: &FlowKey) -> Option<FlowEntry> {
+        if self.is_of(flow) && self.closed == 0 { Some(self.entry) } else { None }
+    }
+
+    /// What becomes of the place when an entry of a flow that is seen now asks for it.
+    #[inline(always)]
+    pub fn asked_by(&self, flow: &FlowKey, entry: &FlowEntry) -> Claim {
+        if self.is_of(flow) {
+            return if self.closed == 0 { Claim::Has } else { Claim::Refused };
+        }
+        let has_lasted = entry.first_s != entry.last_s;
+        let is_idle = entry.last_s.saturating_sub(self.entry.last_s) > BUSY_S;
+        if is_idle && (suffices(flow, entry) || has_lasted) { Claim::Takes } else { Claim::Refused }
+    }
+
+    /// Whose place it is, word by word and without a branch for each: a comparison of
+    /// memory would be a call, and it is nearly always the same flow.
+    #[inline(always)]
+    fn is_of(&self, flow: &FlowKey) -> bool {
         let (has, asked) = (words(&self.flow), words(flow));
         let differs = (has[0] ^ asked[0])
             | (has[1] ^ asked[1])
             | (has[2] ^ asked[2])
             | (has[3] ^ asked[3])
             | (has[4] ^ asked[4]);
-        if differs | self.closed == 0 { Some(self.entry) } else { None }
-    }
-
-    /// Whether an entry of a flow that is seen now is kept here: where the place has
-    /// the flow already, or where its owner is idle and the flow is one for a place.
-    #[inline(always)]
-    pub fn takes(&self, flow: &FlowKey, entry: &FlowEntry) -> bool {
-        if words(&self.flow) == words(flow) {
-            return self.closed == 0;
-        }
-        let has_lasted = entry.first_s != entry.last_s;
-        (suffices(flow, entry) || has_lasted)
-            && entry.last_s.saturating_sub(self.entry.last_s) > BUSY_S
+        differs == 0
     }
 
     /// Whether the hash must take in who has the place, before he loses it: nothing
@@ -89,6 +94,17 @@ impl Place {
             && suffices(&self.flow, &self.entry)
             && self.entry.is_live(self.flow.protocol, now_s)
     }
+}
+
+/// What a flow gets that asks for its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It is another's, who is busy, or closed.
+    Refused,
+    /// It has it already.
+    Has,
+    /// It was nobody's, or that of somebody who is idle.
+    Takes,
 }
 
 /// Whether a flow with a place needs no other entry.
@@ -155,18 +171,18 @@ mod tests {
         let (own, other) = (flow(9, 50_000, 6), flow(10, 50_001, 6));
         let now = entry(NOW_S, NOW_S, 0);
         for (last_s, expected) in [
-            (0, true),
-            (NOW_S - BUSY_S - 1, true),
-            (NOW_S - BUSY_S, false),
-            (NOW_S, false),
+            (0, Claim::Takes),
+            (NOW_S - BUSY_S - 1, Claim::Takes),
+            (NOW_S - BUSY_S, Claim::Refused),
+            (NOW_S, Claim::Refused),
             // Seen by a processor whose second has begun already.
-            (NOW_S + 1, false),
+            (NOW_S + 1, Claim::Refused),
         ] {
-            assert_eq!(place(own, last_s, 0).takes(&other, &now), expected, "{last_s}");
-            assert!(place(own, last_s, 0).takes(&own, &now));
+            assert_eq!(place(own, last_s, 0).asked_by(&other, &now), expected, "{last_s}");
+            assert_eq!(place(own, last_s, 0).asked_by(&own, &now), Claim::Has);
         }
         let never_used = Place::new_zeroed();
-        assert!(never_used.takes(&own, &now));
+        assert_eq!(never_used.asked_by(&own, &now), Claim::Takes);
         assert_eq!(never_used.entry_of(&own), None);
     }
 
@@ -174,11 +190,11 @@ mod tests {
     fn what_the_daemon_has_decided_stays_until_the_place_changes_hands() {
         let (own, other) = (flow(9, 50_000, 6), flow(10, 50_001, 6));
         let now = entry(NOW_S, NOW_S, 0);
-        for last_s in [1, NOW_S] {
+        for (last_s, others) in [(1, Claim::Takes), (NOW_S, Claim::Refused)] {
             let closed = place(own, last_s, 1);
             assert_eq!(closed.entry_of(&own), None);
-            assert!(!closed.takes(&own, &now));
-            assert_eq!(closed.takes(&other, &now), last_s == 1);
+            assert_eq!(closed.asked_by(&own, &now), Claim::Refused);
+            assert_eq!(closed.asked_by(&other, &now), others);
         }
     }
 
@@ -195,10 +211,11 @@ mod tests {
         ] {
             let (first, later) = (entry(NOW_S, NOW_S, flags), entry(NOW_S - 1, NOW_S, flags));
             assert_eq!(suffices(&flow, &first), enough, "{flow:?}");
-            assert_eq!(free.takes(&flow, &first), enough, "{flow:?}");
-            assert!(free.takes(&flow, &later), "{flow:?}");
+            let at_once = if enough { Claim::Takes } else { Claim::Refused };
+            assert_eq!(free.asked_by(&flow, &first), at_once, "{flow:?}");
+            assert_eq!(free.asked_by(&flow, &later), Claim::Takes, "{flow:?}");
             // Where it has the place, the place must not tell of the flow before.
-            assert!(place(flow, NOW_S, 0).takes(&flow, &first), "{flow:?}");
+            assert_eq!(place(flow, NOW_S, 0).asked_by(&flow, &first), Claim::Has);
         }
     }
 

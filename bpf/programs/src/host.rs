@@ -12,7 +12,7 @@ use hostfw_datapath::{
     memory::{Ask, Known},
     packet::Layer,
     parse::{self, Network, Upper, protocol},
-    place::{self, Place},
+    place::{self, Claim, Place},
     tables::Opener,
 };
 
@@ -183,6 +183,23 @@ fn put(table: Table, key: &FlowKey, entry: &FlowEntry) {
     }
 }
 
+/// Puts who loses his place into the table. He may have an old entry there, from
+/// before he had a place; one of the daemon's stays.
+#[inline(always)]
+fn move_out(place: &Place) {
+    let Place { flow, entry, .. } = place;
+    if !insert(Table::Own, flow, entry)
+        && let Some(known) = OWN.get_ptr_mut(flow)
+    {
+        // SAFETY: a pointer into the map, valid for this program run.
+        unsafe {
+            if (*known).flags == 0 {
+                *known = *entry;
+            }
+        }
+    }
+}
+
 /// Keeps an entry in the place of its flow; false where that has another. Two
 /// processors that take a place at once may leave a mixture of two flows, whose own
 /// place is elsewhere.
@@ -191,20 +208,21 @@ fn put_in_place(key: &FlowKey, entry: &FlowEntry) -> bool {
     let Some(place) = PLACES.get_ptr_mut(Place::of(key)) else { return false };
     // SAFETY (here and below): a pointer into the map, valid for this program run.
     let known = unsafe { &*place };
-    if !known.takes(key, entry) {
-        return false;
+    match known.asked_by(key, entry) {
+        Claim::Refused => false,
+        Claim::Has => {
+            // What the daemon says of it meanwhile stays.
+            unsafe { (*place).entry = *entry };
+            true
+        }
+        Claim::Takes => {
+            if known.is_all_there_is(entry.last_s) {
+                move_out(known);
+            }
+            unsafe { *place = Place { flow: *key, entry: *entry, closed: 0 } };
+            true
+        }
     }
-    if known.flow == *key {
-        // What the daemon says of it meanwhile stays.
-        unsafe { (*place).entry = *entry };
-        return true;
-    }
-    if known.is_all_there_is(entry.last_s) {
-        // An entry that is there is what the daemon has said.
-        let _moved = insert(Table::Own, &known.flow, &known.entry);
-    }
-    unsafe { *place = Place { flow: *key, entry: *entry, closed: 0 } };
-    true
 }
 
 /// Marks the port that a flow was opened from.

@@ -82,8 +82,13 @@ impl Host {
 
     fn listed(&self) -> Vec<FlowKey> {
         let listed = self.kernel.connections().expect("a listing");
-        assert!(listed.iter().all(|one| one.table == Table::Own && one.idle_s < 10));
+        assert!(listed.iter().all(|one| one.table == Table::Own && one.idle_s < 20));
         listed.into_iter().map(|one| one.flow).collect()
+    }
+
+    fn idle_s(&self, flow: &FlowKey) -> u32 {
+        let listed = self.kernel.connections().expect("a listing");
+        listed.iter().find(|one| one.flow == *flow).expect("it is listed").idle_s
     }
 
     /// Connections that have nothing but their place, and entries of the table.
@@ -137,8 +142,12 @@ fn whoever_has_a_place_keeps_it_while_he_is_busy_and_nobody_is_lost() {
     assert_eq!(host.kept(), (1, 1), "the place is busy");
     host.is_answered(&third, FALLS);
     thread::sleep(IDLE);
+    host.is_answered(&second, COMES_IN);
+    assert_eq!(host.kept(), (1, 2), "he has the place now, and an old entry");
+    thread::sleep(IDLE);
     host.sends(&third);
     assert_eq!(host.kept(), (1, 2), "the place has changed hands");
+    assert!(host.idle_s(&second) < 7, "his old entry is not believed");
     for flow in [first, second, third] {
         host.is_answered(&flow, COMES_IN);
     }
