@@ -97,7 +97,7 @@ pub(crate) fn hostfw_look_rule(context: TcContext) -> i32 {
             protocol: TCP,
             port,
         };
-        image::verdict(image, image.find(question)).1 ^ number
+        image.verdict(image.find(question)).1 ^ number
     })
 }
 
