@@ -15,8 +15,9 @@ pub trait Tables {
     /// Seconds on a clock that never goes back and is never 0.
     fn now_s(&self) -> u32;
 
-    /// False only when this host has certainly opened nothing from the local
-    /// port of a TCP or UDP flow. Nothing is certain of other protocols.
+    /// False only when this host has certainly opened nothing from the local port of
+    /// a TCP flow, or no table holds a flow that it has opened from that of a UDP
+    /// flow. Nothing is certain of other protocols.
     fn has_opened(&self, key: &FlowKey) -> bool;
 
     /// The entry of a flow, or [`FlowEntry::NONE`].

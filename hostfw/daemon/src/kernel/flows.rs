@@ -128,7 +128,9 @@ impl Kernel {
     /// Notes what sockets have opened before the egress programs ran: their
     /// ports, and the flows of connected UDP. Must be called after the programs
     /// are attached and before anything is enforced; then an unmarked port is
-    /// proof. Returns how many sockets were noted.
+    /// proof. What an unconnected UDP socket asks from then on the programs see, and
+    /// what it has asked before is in no table that could be looked into. Returns how
+    /// many sockets were noted.
     ///
     /// # Errors
     /// A map that cannot be written: enforcement must not begin.
@@ -151,12 +153,12 @@ impl Kernel {
                 _ => continue,
             };
             let serves = socket.protocol == protocol::TCP && listening.contains(&socket.local_port);
-            if serves || socket.state == SocketState::Listening {
+            if serves || socket.state != SocketState::Connected {
                 continue;
             }
             opened.mark(base + usize::from(socket.local_port));
             noted += 1;
-            if socket.protocol == protocol::UDP && socket.state == SocketState::Connected {
+            if socket.protocol == protocol::UDP {
                 connected.push((flow_of(socket), 0));
             }
         }
