@@ -136,7 +136,7 @@ fn a_link_that_leads_nowhere_is_an_error() {
         .expect("a link");
     let output = folder.hostfw(&["policy", "check", "policies.d"]);
     shows(&output, 2, &[]);
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    let message = stderr(&output);
     assert!(message.contains("read policies.d/etcd.yaml: "), "{message}");
 }
 
@@ -145,7 +145,7 @@ fn a_missing_directory_is_an_error() {
     let folder = Folder::with("missing", &[(".keep", "")]);
     let output = folder.hostfw(&["policy", "check", "policies.d"]);
     shows(&output, 2, &[]);
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    let message = stderr(&output);
     assert!(message.starts_with("hostfw: open policies.d: "), "{message}");
 }
 
@@ -155,7 +155,7 @@ fn an_unknown_node_is_wrong_usage() {
     let world = ["--world", "cluster.d", "--node", "cp1"];
     let output = folder.hostfw(&[&["policy", "check", "policies.d"], &world[..]].concat());
     shows(&output, 64, &[]);
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    let message = stderr(&output);
     assert!(message.contains("it has: cp-1, worker-1"), "{message}");
 }
 

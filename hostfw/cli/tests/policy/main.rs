@@ -1,8 +1,10 @@
 //! The built command on directories of policies: what is accepted and refused,
-//! whom policies select, which rule decides a packet. Without daemon and root.
+//! whom policies select, which rule decides a packet, how files are rewritten. Without
+//! daemon and root.
 
 mod cases;
 mod check;
+mod fmt;
 mod trace;
 
 use std::{
@@ -132,7 +134,7 @@ impl Drop for Folder {
 #[track_caller]
 fn shows(output: &Output, code: i32, lines: &[&str]) {
     let text = String::from_utf8_lossy(&output.stdout);
-    let messages = String::from_utf8_lossy(&output.stderr);
+    let messages = stderr(output);
     assert_eq!(output.status.code(), Some(code), "{text}{messages}");
     for line in lines {
         assert!(text.contains(line), "no `{line}` in\n{text}{messages}");

@@ -87,7 +87,7 @@ fn a_peer_may_be_named_as_in_the_world() {
     let arguments = ["policy", "trace", "policies.d", "--node", "n", "ingress", "nobody", "ping"];
     let output = folder.hostfw(&arguments);
     shows(&output, 64, &[]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("`nobody` is neither"));
+    assert!(stderr(&output).contains("`nobody` is neither"));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_trace_through_refused_files_is_an_error_not_a_verdict() {
     let arguments = ["policy", "trace", ".", "--node", "n", "ingress", "192.0.2.7", "tcp/22"];
     let output = folder.hostfw(&arguments);
     shows(&output, 2, &[]);
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    let message = stderr(&output);
     assert!(message.contains("the files are refused"), "{message}");
 }
 
@@ -151,7 +151,7 @@ fn a_connection_is_judged_at_both_of_its_ends() {
         ];
         let output = folder.hostfw(&arguments);
         assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("a report")
+        json(&output)
     };
     let report = ends("cp-1", "worker-1", "tcp/22", 1);
     let [leaving, arriving] = report["ends"].as_array().expect("a list").as_slice() else {

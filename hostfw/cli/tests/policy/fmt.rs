@@ -2,32 +2,18 @@
 //! the exit code says.
 
 use std::{
-    fs,
     io::Write,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
-    path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::Stdio,
 };
+
+use super::*;
 
 const LOOSE: &str =
     "# Who may come in\nkind: K\napiVersion: v1\nspec:\n    a:\n      - 'b'   # c\n";
 const CANONICAL: &str = "# Who may come in\napiVersion: v1\nkind: K\nspec:\n  a:\n  - \"b\" # c\n";
 
-/// A folder that goes away with the test.
-struct Folder(PathBuf);
-
 impl Folder {
-    fn with(name: &str, files: &[(&str, &str)]) -> Self {
-        let folder = std::env::temp_dir().join(format!("hostfw-fmt-{name}-{}", std::process::id()));
-        drop(fs::remove_dir_all(&folder));
-        for (file, text) in files {
-            let path = folder.join(file);
-            fs::create_dir_all(path.parent().expect("it has one")).expect("a temporary folder");
-            fs::write(path, text).expect("a temporary file");
-        }
-        Self(folder)
-    }
-
     fn fmt(&self, arguments: &[&str], input: &str) -> Output {
         let mut child = Command::new(env!("CARGO_BIN_EXE_hostfw"))
             .current_dir(&self.0)
@@ -46,12 +32,6 @@ impl Folder {
 
     fn text(&self, file: &str) -> String {
         fs::read_to_string(self.0.join(file)).expect("a file of the test")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
     }
 }
 
