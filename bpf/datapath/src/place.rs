@@ -3,8 +3,9 @@
 //! hash takes a call and up to four. Whoever has a place keeps it while he is busy;
 //! everybody else is kept in the hash, and so is who loses his place.
 //!
-//! A TCP connection with a place has no entry in the hash. Every other flow has one,
-//! and a place beside it once it has lasted: most datagrams ask one thing and are gone.
+//! A TCP connection with a place has no entry in the hash. Every other flow begins
+//! there, and has a place once it has lasted: most datagrams ask one thing and are
+//! gone. From then on what the hash has of it is old.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
@@ -68,9 +69,9 @@ impl Place {
         if self.is_of(flow) {
             return if self.closed == 0 { Claim::Has } else { Claim::Refused };
         }
-        let has_lasted = entry.first_s != entry.last_s;
         let is_idle = entry.last_s.saturating_sub(self.entry.last_s) > BUSY_S;
-        if is_idle && (suffices(flow, entry) || has_lasted) { Claim::Takes } else { Claim::Refused }
+        let may_have = suffices(flow, entry) || has_lasted(entry);
+        if is_idle && may_have { Claim::Takes } else { Claim::Refused }
     }
 
     /// Whose place it is, word by word and without a branch for each: a comparison of
@@ -111,7 +112,12 @@ pub enum Claim {
 #[inline(always)]
 pub const fn suffices(flow: &FlowKey, entry: &FlowEntry) -> bool {
     // What an entry says besides is never left to a place alone.
-    flow.protocol == protocol::TCP && entry.flags == 0
+    (flow.protocol == protocol::TCP || has_lasted(entry)) && entry.flags == 0
+}
+
+#[inline(always)]
+const fn has_lasted(entry: &FlowEntry) -> bool {
+    entry.first_s != entry.last_s
 }
 
 #[inline(always)]
@@ -214,6 +220,7 @@ mod tests {
             let at_once = if enough { Claim::Takes } else { Claim::Refused };
             assert_eq!(free.asked_by(&flow, &first), at_once, "{flow:?}");
             assert_eq!(free.asked_by(&flow, &later), Claim::Takes, "{flow:?}");
+            assert_eq!(suffices(&flow, &later), flags == 0, "{flow:?}");
             // Where it has the place, the place must not tell of the flow before.
             assert_eq!(place(flow, NOW_S, 0).asked_by(&flow, &first), Claim::Has);
         }
@@ -223,10 +230,13 @@ mod tests {
     fn who_has_nothing_but_his_place_is_not_lost_with_it() {
         let (tcp, udp) = (flow(9, 50_000, 6), flow(9, 50_000, 17));
         assert!(place(tcp, 10, 0).is_all_there_is(NOW_S));
+        assert!(place(udp, NOW_S, 0).is_all_there_is(NOW_S));
         // He has an entry, was decided about, has been silent for too long, or is nobody.
-        assert!(!place(udp, 10, 0).is_all_there_is(NOW_S));
+        let begins = Place { entry: entry(NOW_S, NOW_S, 0), ..place(udp, NOW_S, 0) };
+        assert!(!begins.is_all_there_is(NOW_S));
         assert!(!place(tcp, 10, 1).is_all_there_is(NOW_S));
         assert!(!place(tcp, 10, 0).is_all_there_is(NOW_S + 8_000));
+        assert!(!place(udp, 10, 0).is_all_there_is(NOW_S));
         assert!(!Place::new_zeroed().is_all_there_is(NOW_S));
         let kept = Place { entry: entry(1, 10, KEPT), ..place(tcp, 10, 0) };
         assert!(!kept.is_all_there_is(NOW_S));

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use hostfw_datapath::{
     Address, Direction, Image, Packet, Tables,
-    flow::{FlowEntry, FlowKey, Table},
+    flow::{FlowEntry, FlowKey, KEPT, Table},
     judge::Case,
     memory::{Ask, Known},
     packet::Layer,
@@ -193,7 +193,7 @@ fn move_out(place: &Place) {
     {
         // SAFETY: a pointer into the map, valid for this program run.
         unsafe {
-            if (*known).flags == 0 {
+            if (*known).flags & KEPT == 0 {
                 *known = *entry;
             }
         }

@@ -1,6 +1,7 @@
 //! Where the kernel keeps own flows: a connection in its place alone, other flows in
-//! the table, too; who has a place keeps it while he is busy, and nobody is lost; and
-//! what the daemon decides about a flow holds against what its place says.
+//! the table until they have lasted; who has a place keeps it while he is busy, and
+//! nobody is lost; and what the daemon decides about a flow holds against what its
+//! place says.
 
 use std::{net::IpAddr, thread, time::Duration};
 
@@ -118,9 +119,9 @@ fn flow(protocol: u8, local_port: u16, remote_port: u16) -> FlowKey {
     }
 }
 
-/// Connections that have one place among them.
-fn of_one_place() -> [FlowKey; 3] {
-    let first = flow(protocol::TCP, 40_000, 443);
+/// A flow, and connections that have one place with it.
+fn of_one_place(protocol: u8) -> [FlowKey; 3] {
+    let first = flow(protocol, 40_000, 443);
     let others = (1_000..2_000_u16)
         .flat_map(|remote| (41_000..43_000).map(move |local| flow(protocol::TCP, local, remote)))
         .filter(|other| Place::of(other) == Place::of(&first));
@@ -132,7 +133,7 @@ fn of_one_place() -> [FlowKey; 3] {
 #[test]
 fn whoever_has_a_place_keeps_it_while_he_is_busy_and_nobody_is_lost() {
     let mut host = Host::new("places");
-    let [first, second, third] = of_one_place();
+    let [first, second, third] = of_one_place(protocol::TCP);
     host.is_answered(&first, FALLS);
     host.sends(&first);
     host.is_answered(&first, COMES_IN);
@@ -187,11 +188,20 @@ fn what_the_daemon_decides_holds_against_a_place() {
 #[test]
 fn a_lasting_flow_of_datagrams_is_one_though_it_has_a_place() {
     let mut host = Host::new("datagrams");
-    let flow = flow(protocol::UDP, 40_000, 53);
+    let [flow, connection, _] = of_one_place(protocol::UDP);
     host.sends(&flow);
     assert_eq!((host.listed(), host.kept()), (vec![flow], (0, 1)));
     thread::sleep(LASTED);
     host.sends(&flow);
     host.is_answered(&flow, COMES_IN);
     assert_eq!((host.listed(), host.kept()), (vec![flow], (0, 1)));
+    host.sends(&connection);
+    assert_eq!(host.kept(), (0, 2), "the place is busy");
+    thread::sleep(IDLE);
+    host.sends(&flow);
+    thread::sleep(IDLE);
+    host.sends(&connection);
+    assert_eq!(host.kept(), (1, 2), "the place has changed hands");
+    assert!(host.idle_s(&flow) < 7, "his old entry is not believed");
+    host.is_answered(&flow, COMES_IN);
 }

@@ -13,7 +13,7 @@ use hostfw_datapath::{
     Address,
     flow::{FORWARDED, FlowEntry, FlowKey, KEPT, Table},
     parse::protocol,
-    place,
+    place::{self, Place},
 };
 
 use super::{
@@ -265,15 +265,18 @@ impl Kernel {
         Table::ALL.into_iter().map(of).collect()
     }
 
-    /// Connections of this host that have a place and no entry in a table, those that
+    /// TCP connections of this host that have a place and no entry in a table, those that
     /// no longer count included.
     ///
     /// # Errors
     /// A map that cannot be read.
     pub fn count_in_places(&self) -> Result<u64, KernelError> {
         let mut count = 0;
-        Places::open(&maps_dir(&self.config.bpf_dir))?
-            .each(|place| count += u64::from(place::suffices(&place.flow, &place.entry)))?;
+        Places::open(&maps_dir(&self.config.bpf_dir))?.each(|Place { flow, entry, .. }| {
+            // Whatever else has a place is counted where it began.
+            let is_tcp = flow.protocol == protocol::TCP;
+            count += u64::from(is_tcp && place::suffices(flow, entry));
+        })?;
         Ok(count)
     }
 
