@@ -218,3 +218,35 @@ pub struct Count {
     /// Kernel ticks (jiffies64) at the last packet; 0 when there was none.
     pub last_ticks: u64,
 }
+
+/// The last count of a rule on one CPU, one line of its cache. It is added when the
+/// next one comes: a packet whose rule is known last would wait for its counter,
+/// which with many rules is in no cache, and the next one need not.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Waiting {
+    /// One more than where it belongs, see [`rules_at`]; 0 when nothing waits, and
+    /// [`Waiting::ADDING`] for the moment in which it is added.
+    pub place: u64,
+    /// Bytes of the packet, link layer included.
+    pub bytes: u64,
+    /// Kernel ticks (jiffies64) at the packet.
+    pub ticks: u64,
+    /// Zero.
+    pub zero: [u64; 5],
+}
+
+impl Waiting {
+    /// See [`Waiting::place`].
+    pub const ADDING: u64 = u64::MAX;
+
+    /// Where a place is among the counts; behind all of them for those that are none.
+    #[inline(always)]
+    pub const fn index(place: u64) -> u32 {
+        #[expect(clippy::as_conversions, reason = "places are less, but one")]
+        let place = place as u32;
+        place.wrapping_sub(1)
+    }
+}

@@ -9,7 +9,7 @@ use hostfw_datapath::{
     control_word::SLOTS,
     flow::{FlowEntry, FlowKey, Table},
     place::{PLACES as N_PLACES, Place},
-    report::{Count, GATE_BUCKETS, Record},
+    report::{Count, GATE_BUCKETS, Record, Waiting},
     verdict::REASON_SLOTS,
 };
 
@@ -65,6 +65,11 @@ pub(crate) static REASONS: Array<Count, { 2 * REASON_SLOTS as usize }, MMAPABLE>
 /// Packets by slot, CPU and rule ([`hostfw_datapath::report::rules_at`]), likewise.
 #[btf_map(name = "RULE_HITS")]
 pub(crate) static RULE_HITS: Array<Count, { SLOTS as usize * 1024 }, MMAPABLE> = Array::new();
+
+/// For each CPU the count that goes into [`RULE_HITS`] next. The daemon sets the
+/// length.
+#[btf_map(name = "WAITING")]
+pub(crate) static WAITING: Array<Waiting, 1, MMAPABLE> = Array::new();
 
 /// Events for observers.
 #[btf_map(name = "EVENTS")]

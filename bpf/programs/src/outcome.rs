@@ -6,7 +6,7 @@ use hostfw_datapath::{
     image::AT_GENERATION,
     judge::Judged,
     plain::Plain,
-    report::{self, Count, GATE_BUCKETS, Record, Seen},
+    report::{self, Count, GATE_BUCKETS, Record, Seen, Waiting},
     verdict::Report,
 };
 
@@ -14,7 +14,7 @@ use crate::{
     generation::Generation,
     hooks::{DROPPED, FORWARDED, Fate, REPORT, slot_of},
     host::{Host, ticks},
-    maps::{self, EVENTS, GATES, REASONS, REHEARSE, RULE_HITS},
+    maps::{self, EVENTS, GATES, REASONS, REHEARSE, RULE_HITS, WAITING},
     skb::Skb,
 };
 
@@ -84,7 +84,7 @@ fn counted(
     let rules = maps::rules();
     if rule < rules {
         let at = report::rules_at(slot, cpu, maps::cpus(), rules) + rule;
-        add(RULE_HITS.get_ptr_mut(at), length, now);
+        add_later(cpu, at, length, now);
     }
     if maps::reports_per_s() == 0 {
         return (fate, Report::Nothing);
@@ -95,6 +95,24 @@ fn counted(
         _ => Report::Nothing,
     };
     (fate, report)
+}
+
+/// Counts a packet by its rule when the next one comes, see [`Waiting`]. Whoever
+/// reads a place that is not the one of before finds that count where it belongs, on
+/// processors that store in order.
+#[inline(always)]
+fn add_later(cpu: u32, at: u32, length: u32, now: u64) {
+    let Some(waiting) = WAITING.get_ptr_mut(cpu) else { return };
+    // SAFETY: this CPU's own element of the map.
+    // JUSTIFICATION: the daemon reads it meanwhile, in this order.
+    unsafe {
+        let Waiting { place, bytes, ticks, .. } = *waiting;
+        (&raw mut (*waiting).place).write_volatile(Waiting::ADDING);
+        add(RULE_HITS.get_ptr_mut(Waiting::index(place)), bytes as u32, ticks);
+        (&raw mut (*waiting).bytes).write_volatile(u64::from(length));
+        (&raw mut (*waiting).ticks).write_volatile(now);
+        (&raw mut (*waiting).place).write_volatile(u64::from(at) + 1);
+    }
 }
 
 /// Counts a packet by its reason.

@@ -12,6 +12,7 @@ use hostfw_datapath::{
 use super::{
     Kernel, KernelError, maps_dir, object,
     sys::{self, PAIR_BYTES, Shared},
+    waiting::WaitingCounts,
 };
 
 /// Packets and bytes, over all CPUs.
@@ -25,6 +26,13 @@ pub struct Counts {
     pub idle_s: Option<u64>,
 }
 
+impl Counts {
+    fn of(sum: &Count, ticks: &Ticks) -> Self {
+        let Count { packets, bytes, last_ticks } = *sum;
+        Self { packets, bytes, idle_s: ticks.idle_s(last_ticks) }
+    }
+}
+
 impl Kernel {
     /// Counters of the rules of the image in a slot, by rule id.
     ///
@@ -33,8 +41,21 @@ impl Kernel {
     pub fn rule_counts(&self, slot: u32) -> Result<Vec<Counts>, KernelError> {
         let rules = self.slots.get(&slot).map_or(0, |slot| slot.rules);
         let hits = self.hits(slot, false)?;
+        let waiting = self.waiting(false)?;
         let ticks = Ticks::now();
-        Ok((0..rules.min(self.capacity.rules)).map(|rule| hits.total(rule, &ticks)).collect())
+        let mut sums = vec![Count::default(); rules.min(self.capacity.rules) as usize];
+        for cpu in 0..hits.cpus {
+            let first = report::rules_at(slot, cpu as u32, hits.cpus as u32, self.capacity.rules);
+            let last = waiting.settled(cpu, |index| hits.of(cpu, index.wrapping_sub(first)));
+            for (rule, sum) in (0..).zip(&mut sums) {
+                let count = match last {
+                    Some((index, count)) if index == first + rule => count,
+                    _ => hits.of(cpu, rule),
+                };
+                add(sum, &count);
+            }
+        }
+        Ok(sums.iter().map(|sum| Counts::of(sum, &ticks)).collect())
     }
 
     /// Counters by direction and reason; reasons that never occurred are left
@@ -44,13 +65,17 @@ impl Kernel {
     /// A map that cannot be read.
     pub fn reason_counts(&self) -> Result<Vec<(Direction, Reason, Counts)>, KernelError> {
         let pin = maps_dir(&self.config.bpf_dir).join("reasons");
-        let reasons = Counters::of(&pin, "REASONS", 0, report::reason_at(1, 0, 0), false)?;
+        let reasons = Counters::open(&pin, "REASONS", 0, report::reason_at(1, 0, 0), false)?;
         let ticks = Ticks::now();
         let mut found = Vec::new();
         for direction in [Direction::Ingress, Direction::Egress] {
             for reason in Reason::ALL {
                 let at = report::reason_at(0, direction as u32, *reason as u32);
-                let counts = reasons.total(at, &ticks);
+                let mut sum = Count::default();
+                for cpu in 0..reasons.cpus {
+                    add(&mut sum, &reasons.of(cpu, at));
+                }
+                let counts = Counts::of(&sum, &ticks);
                 if counts.packets != 0 {
                     found.push((direction, *reason, counts));
                 }
@@ -78,10 +103,25 @@ impl Kernel {
         Ok(())
     }
 
+    /// Gives up what waits for the counters of a slot. What a program adds of it at
+    /// this moment is there before no program reads the slot any more.
+    pub(super) fn forget_waiting(&self, slot: u32) -> Result<(), KernelError> {
+        let cpus = sys::cpus().map_err(KernelError::map("WAITING"))?;
+        let of = |slot: u32| report::rules_at(slot, 0, cpus, self.capacity.rules);
+        self.waiting(true)?.forget(&(of(slot)..of(slot + 1)));
+        Ok(())
+    }
+
+    /// What waits for the counters of rules.
+    fn waiting(&self, writable: bool) -> Result<WaitingCounts, KernelError> {
+        let pin = object::waiting_pin(&maps_dir(&self.config.bpf_dir), self.capacity);
+        WaitingCounts::open(&pin, writable)
+    }
+
     /// The counters of the rules of a slot.
     fn hits(&self, slot: u32, writable: bool) -> Result<Counters, KernelError> {
         let pin = object::hits_pin(&maps_dir(&self.config.bpf_dir), self.capacity);
-        Counters::of(&pin, "RULE_HITS", slot, self.capacity.rules, writable)
+        Counters::open(&pin, "RULE_HITS", slot, self.capacity.rules, writable)
     }
 }
 
@@ -95,7 +135,7 @@ struct Counters {
 
 impl Counters {
     /// Those of a pinned map for a slot; see [`report::rules_at`].
-    fn of(
+    fn open(
         pin: &Path,
         name: &'static str,
         slot: u32,
@@ -112,20 +152,16 @@ impl Counters {
         Ok(Self { shared, cpus, each })
     }
 
-    /// What all CPUs have counted.
-    fn total(&self, at: u32, ticks: &Ticks) -> Counts {
-        let mut total = Counts::default();
-        let mut last = 0;
-        for cpu in 0..self.cpus {
-            let first = (cpu * self.each + at as usize) * COUNT_PAIRS;
-            let [packets, bytes, last_ticks] =
-                [0, 1, 2].map(|word| self.shared.cell(first + word).load(Ordering::Relaxed));
-            total.packets = total.packets.saturating_add(packets);
-            total.bytes = total.bytes.saturating_add(bytes);
-            last = last.max(last_ticks);
+    /// One of a CPU; nothing where that has no such counter.
+    fn of(&self, cpu: usize, at: u32) -> Count {
+        let at = at as usize;
+        if at >= self.each {
+            return Count::default();
         }
-        total.idle_s = ticks.idle_s(last);
-        total
+        let first = (cpu * self.each + at) * COUNT_PAIRS;
+        let [packets, bytes, last_ticks] =
+            [0, 1, 2].map(|word| self.shared.cell(first + word).load(Ordering::Relaxed));
+        Count { packets, bytes, last_ticks }
     }
 
     /// Sets the first ones of every CPU to zero.
@@ -137,6 +173,12 @@ impl Counters {
             }
         }
     }
+}
+
+fn add(sum: &mut Count, count: &Count) {
+    sum.packets = sum.packets.saturating_add(count.packets);
+    sum.bytes = sum.bytes.saturating_add(count.bytes);
+    sum.last_ticks = sum.last_ticks.max(count.last_ticks);
 }
 
 /// Words of a [`Count`]: packets, bytes, ticks.

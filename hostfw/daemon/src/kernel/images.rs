@@ -125,6 +125,7 @@ impl Kernel {
             return Ok(());
         }
         self.slots.remove(&slot);
+        self.forget_waiting(slot)?;
         let maps = maps_dir(&self.config.bpf_dir);
         let blank = Blank::put(&self.rehearsing, &maps, self.capacity, slot)?;
         self.blank = Some(blank);

@@ -26,6 +26,7 @@ mod events;
 mod flows;
 mod places;
 mod size;
+mod waiting;
 
 use std::{
     collections::BTreeMap,

@@ -93,6 +93,11 @@ pub(super) fn hits_pin(maps: &Path, capacity: Capacity) -> PathBuf {
     maps.join(format!("rule_hits_{}", capacity.rules))
 }
 
+/// Path of the counts that wait for those counters.
+pub(super) fn waiting_pin(maps: &Path, capacity: Capacity) -> PathBuf {
+    maps.join(format!("waiting_{}", capacity.rules))
+}
+
 /// The capacity whose maps are pinned, if any: the programs of the last start
 /// use it.
 pub(super) fn pinned_capacity(maps: &Path) -> Option<Capacity> {
@@ -151,7 +156,9 @@ pub(super) fn load(
         .override_global("REPORTS_PER_S", &reports_per_s, true)
         .map_max_entries("REASONS", report::reason_at(cpus, 0, 0))
         .map_max_entries("RULE_HITS", report::rules_at(SLOTS, 0, cpus, capacity.rules))
+        .map_max_entries("WAITING", cpus)
         .map_pin_path("IMAGES", images)
+        .map_pin_path("WAITING", waiting_pin(maps, capacity))
         .map_pin_path("RULE_HITS", hits_pin(maps, capacity));
     for map in KEPT {
         loader.map_pin_path(map, maps.join(map.to_lowercase()));
@@ -274,9 +281,10 @@ pub(super) fn images(object: &Ebpf) -> Result<&MapData, KernelError> {
 
 /// Removes the pins of every other capacity: their programs are replaced.
 pub(super) fn unpin_others(maps: &Path, capacity: Capacity) {
-    let kept = [images_pin(maps, capacity), hits_pin(maps, capacity)];
-    let sized =
-        |name: &str| ["slots_", "rule_hits_"].into_iter().any(|prefix| name.starts_with(prefix));
+    let kept = [images_pin(maps, capacity), hits_pin(maps, capacity), waiting_pin(maps, capacity)];
+    let sized = |name: &str| {
+        ["slots_", "rule_hits_", "waiting_"].into_iter().any(|prefix| name.starts_with(prefix))
+    };
     for entry in std::fs::read_dir(maps).into_iter().flatten().flatten() {
         let pin = entry.path();
         if entry.file_name().to_str().is_some_and(sized)
