@@ -13,8 +13,8 @@
 //!                   levels
 //! rows              256-way tree over the peer class -> row
 //! row               16-way tree over the port class -> verdict index
-//! dense rows        instead of both, for this host: verdict index by peer class
-//!                   and port class
+//! dense rows        instead of both, for this host: verdict index by port class
+//!                   and peer class
 //! verdicts          2 words each: answer and flags, deciding rule
 //! ```
 //! Equal nodes of the trees are stored once, so identical rows and identical
@@ -369,12 +369,14 @@ pub const SUBJECT_ROWS: u32 = 1;
 /// Subject, per direction: levels of the rows tree, 1 to [`MAX_ROWS_LEVELS`], or
 /// [`DENSE`].
 pub const SUBJECT_ROWS_LEVELS: u32 = 2;
-/// Subject, per direction: levels of each row, 1 to [`MAX_ROW_LEVELS`]; words of
-/// each where they are [`DENSE`].
+/// Subject, per direction: levels of each row, 1 to [`MAX_ROW_LEVELS`]; where they
+/// are [`DENSE`], how many there is room for.
 pub const SUBJECT_ROW_LEVELS: u32 = 3;
 
-/// In the place of the levels: no trees, but rows that stand one behind the other,
-/// each with one verdict index for each port class.
+/// In the place of the levels: no trees, but a verdict index for each cell, those of
+/// one port class, by peer class, behind those of the other. Few ports have most of
+/// the traffic, so what is read stands together; and of what says where a cell is,
+/// the peer class, which is known last, is only added.
 pub const DENSE: u32 = 0;
 
 /// Subject flag: a rule selects this subject here; without it all is allowed.
@@ -521,9 +523,9 @@ pub fn find_dense<I: Image>(image: &I, question: Question) -> Option<u32> {
 /// A cell of [`DENSE`] rows.
 #[inline(always)]
 fn cell<I: Image>(image: &I, subject: u32, peer_class: u32, class: u32) -> u32 {
-    let row = peer_class.wrapping_mul(subject_word(image, subject, SUBJECT_ROW_LEVELS));
-    let rows = subject_word(image, subject, SUBJECT_ROWS);
-    image.word(rows.wrapping_add(row).wrapping_add(class))
+    let column = class.wrapping_mul(subject_word(image, subject, SUBJECT_ROW_LEVELS));
+    let first = subject_word(image, subject, SUBJECT_ROWS);
+    image.word(first.wrapping_add(column).wrapping_add(peer_class))
 }
 
 /// Walks from a peer class and a port to the verdict index.

@@ -57,4 +57,4 @@ pub use crate::{
 /// Version of everything that kernel and user space share: image layout, map
 /// values, event record, control word. A pinned state of another version is
 /// replaced, never read.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;

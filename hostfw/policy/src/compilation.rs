@@ -25,6 +25,7 @@ use crate::{
     },
     identity::Known,
     matrix::Matrix,
+    neighbours,
     node::{Options, ThisNode},
     parts::{Parts, PeerPorts, Uses},
     peers::{Classes, Division},
@@ -104,8 +105,11 @@ impl Compilation {
         let index = TermIndex::new(&parts.terms, world, options);
         let known = Known::of(world, node, options);
         let mut term_sets = RuleSets::default();
-        let peers =
+        let mut peers =
             Division { index: &index, known: &known, options, sets: &mut term_sets }.divide()?;
+        if let Some(uses) = selected.subjects.first().and_then(|(_, host)| uses.get(*host)) {
+            neighbours::group(&mut peers, &term_sets, uses);
+        }
 
         let of_part = parts.parts.iter().map(|part| part.rule).collect();
         let l7: BTreeMap<_, _> =

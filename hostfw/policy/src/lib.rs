@@ -49,6 +49,7 @@ mod existing;
 mod identity;
 mod lint;
 mod matrix;
+mod neighbours;
 mod network_policy;
 mod node;
 mod outcome;

@@ -336,4 +336,15 @@ impl Classes {
         self.numbers.insert(set, number);
         Ok(number)
     }
+
+    /// Gives every class another number; all of them are given once.
+    pub(crate) fn renumber(&mut self, number: impl Fn(u32) -> u32) {
+        for (set, class) in &mut self.numbers {
+            *class = number(*class);
+            let place = usize::try_from(*class).ok().and_then(|at| self.sets.get_mut(at));
+            if let Some(place) = place {
+                *place = *set;
+            }
+        }
+    }
 }

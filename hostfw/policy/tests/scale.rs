@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test may look at the clock")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -49,6 +49,23 @@ fn rules_of_one_port_share_all_but_their_own_cell() {
     let each = (large.words.len() - small.words.len()) / 9_000;
     // A row of 16 classes, a verdict, and a share of trie and rows tree.
     assert!(each < 48, "{each} words for each further rule");
+}
+
+#[test]
+fn peers_that_may_use_the_same_ports_are_neighbours() {
+    let everyone = PolicyRule { peers: Peers::Every, ..rule(host(0), 99) };
+    let hosts = (0..1_000).map(|n| rule(host(n), n % 10));
+    for last in [false, true] {
+        let first = (!last).then(|| everyone.clone());
+        let rules = first.into_iter().chain(hosts.clone()).chain(last.then(|| everyone.clone()));
+        let compiled = compiled(&policy(rules)).expect("fits");
+        for port in 0..10 {
+            let classes: BTreeSet<u32> =
+                (0..100).map(|n| class(&compiled, 10 * n + port)).collect();
+            let (first, last) = (classes.first().expect("some"), classes.last().expect("some"));
+            assert_eq!((classes.len(), last - first), (100, 99), "{port}");
+        }
+    }
 }
 
 #[test]
@@ -103,15 +120,18 @@ fn compiled(policy: &Policy) -> Result<Compiled, CompileError> {
 
 fn ask(compiled: &Compiled, n: u32, port: u32) -> (Answer, u32) {
     let image = &compiled.words.as_slice();
-    let address = Address::from(host(n).addr());
     let index = image.find(image::Question {
         subject: image::HOST,
         direction: Direction::Ingress,
-        peer_class: image::peer(image, &address) & image::CLASS,
+        peer_class: class(compiled, n),
         protocol: TCP,
         port: u16::try_from(port).expect("a port"),
     });
     image::verdict(image, index)
+}
+
+fn class(compiled: &Compiled, n: u32) -> u32 {
+    image::peer(&compiled.words.as_slice(), &Address::from(host(n).addr())) & image::CLASS
 }
 
 /// Addresses of 10.0.0.0/8, each with a neighbour that is named too.

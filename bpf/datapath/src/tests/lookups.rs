@@ -331,7 +331,7 @@ fn dense_rows_have_a_cell_for_each_pair_of_classes() {
         table[17] = ports;
         words[AT_PROTOCOLS as usize] = place(&mut words, &table);
         let cells: Vec<u32> = (0..n_peers * n_ports).map(|cell| 100 + cell).collect();
-        let subject = [IN_FORCE, place(&mut words, &cells), DENSE, n_ports];
+        let subject = [IN_FORCE, place(&mut words, &cells), DENSE, n_peers];
         let at = crate::image::subject(&words.as_slice(), HOST, direction) as usize;
         words[at..at + subject.len()].copy_from_slice(&subject);
         let image = words.as_slice();
@@ -339,7 +339,7 @@ fn dense_rows_have_a_cell_for_each_pair_of_classes() {
             for port in 0..n_ports as u16 {
                 let question =
                     Question { subject: HOST, direction, peer_class, protocol: 17, port };
-                let cell = 100 + peer_class * n_ports + u32::from(port);
+                let cell = 100 + u32::from(port) * n_peers + peer_class;
                 assert_eq!(image.find(question), cell, "{peer_class} x {port}");
                 assert_eq!(find_dense(&image, question), Some(cell), "{peer_class} x {port}");
             }

@@ -1,7 +1,7 @@
-//! The dense form of the rows of one direction: one behind the other, with a
-//! verdict index for each port class. A packet finds its cell by one load, where
-//! trees take one for each level; nothing is shared, so it is for one subject,
-//! this host, and as long as there is room.
+//! The dense form of the rows of one direction: a verdict index for each port class
+//! and peer class. A packet finds its cell by one load, where trees take one for each
+//! level; nothing is shared, so it is for one subject, this host, and as long as
+//! there is room.
 
 use hostfw_datapath::image::DENSE;
 
@@ -30,28 +30,32 @@ impl Tree<'_> {
         if n_rows.saturating_mul(n_words) > MAX_WORDS {
             return Ok(None);
         }
-        let mut words = Vec::with_capacity(n_rows * n_words);
+        let mut words = vec![0; n_rows * n_words];
         // Neighbours are often equal.
         let mut last: Option<(RowId, Vec<u32>)> = None;
-        for row in rows.iter().copied().chain(std::iter::repeat(self.table.empty())).take(n_rows) {
+        let rows = rows.iter().copied().chain(std::iter::repeat(self.table.empty()));
+        for (class, row) in rows.take(n_rows).enumerate() {
             let cells = match last.take() {
                 Some((known, cells)) if known == row => cells,
                 _ => self.cells(row, n_words),
             };
-            words.extend_from_slice(&cells);
+            for (word, cell) in words.iter_mut().skip(class).step_by(n_rows).zip(&cells) {
+                *word = *cell;
+            }
             last = Some((row, cells));
         }
         let root = self.writer.append(&words)?;
-        let room = u64::try_from(n_rows).unwrap_or(0);
-        Ok(Some(Placed { root, levels: DENSE, row: width, room }))
+        let room = u32::try_from(n_rows).unwrap_or(0);
+        Ok(Some(Placed { root, levels: DENSE, row: room, room: room.into(), width }))
     }
 
     /// Exchanges the row of one class, where it stands.
     pub(crate) fn set_dense_row(&mut self, placed: &Placed, class: u32, row: RowId) {
-        let cells = self.cells(row, usize::try_from(placed.row).unwrap_or(0));
-        let first = placed.root.wrapping_add(class.wrapping_mul(placed.row));
-        for (at, cell) in (first..).zip(cells) {
+        let cells = self.cells(row, usize::try_from(placed.width).unwrap_or(0));
+        let mut at = placed.root.wrapping_add(class);
+        for cell in cells {
             self.writer.set(at, cell);
+            at = at.wrapping_add(placed.row);
         }
     }
 

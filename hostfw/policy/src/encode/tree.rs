@@ -126,8 +126,10 @@ pub(crate) struct Placed {
     pub(crate) root: u32,
     /// Of the rows, or [`hostfw_datapath::image::DENSE`].
     pub(crate) levels: u32,
-    /// Levels or words of a row.
+    /// Levels of a row; where they are dense, how many there is room for.
     pub(crate) row: u32,
+    /// Port classes of a row, where they are dense.
+    pub(crate) width: u32,
     /// Peer classes that it has room for.
     pub(crate) room: u64,
 }
@@ -174,7 +176,7 @@ impl Tree<'_> {
             levels += 1;
         }
         let root = nodes.first().copied().unwrap_or(0);
-        Ok(Placed { root, levels, row: self.table.levels(), room: 1 << (8 * levels) })
+        Ok(Placed { root, levels, row: self.table.levels(), width: 0, room: 1 << (8 * levels) })
     }
 
     /// Rows that differ from others in the row of one class. A tree shares
