@@ -124,6 +124,12 @@ impl FlowEntry {
     /// verifier follows it better.
     pub const NONE: Self = Self { generation: 0, last_s: 0, first_s: 0, flags: 0 };
 
+    /// True for an entry that has not been written again in a later second.
+    #[inline(always)]
+    pub const fn is_new(&self) -> bool {
+        self.first_s == self.last_s
+    }
+
     /// True for an entry that was seen within the idle limit of its protocol.
     #[inline(always)]
     pub fn is_live(&self, protocol: u8, now_s: u32) -> bool {

@@ -70,7 +70,7 @@ impl Place {
             return if self.closed == 0 { Claim::Has } else { Claim::Refused };
         }
         let is_idle = entry.last_s.saturating_sub(self.entry.last_s) > BUSY_S;
-        let may_have = suffices(flow, entry) || has_lasted(entry);
+        let may_have = suffices(flow, entry) || !entry.is_new();
         if is_idle && may_have { Claim::Takes } else { Claim::Refused }
     }
 
@@ -112,12 +112,7 @@ pub enum Claim {
 #[inline(always)]
 pub const fn suffices(flow: &FlowKey, entry: &FlowEntry) -> bool {
     // What an entry says besides is never left to a place alone.
-    (flow.protocol == protocol::TCP || has_lasted(entry)) && entry.flags == 0
-}
-
-#[inline(always)]
-const fn has_lasted(entry: &FlowEntry) -> bool {
-    entry.first_s != entry.last_s
+    (flow.protocol == protocol::TCP || !entry.is_new()) && entry.flags == 0
 }
 
 #[inline(always)]

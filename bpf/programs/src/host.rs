@@ -177,8 +177,7 @@ fn insert(table: Table, key: &FlowKey, entry: &FlowEntry) -> bool {
 /// now nothing is looked for: the kernel says if there is something after all.
 #[inline(always)]
 fn put(table: Table, key: &FlowKey, entry: &FlowEntry) {
-    let is_new = entry.first_s == entry.last_s;
-    if (is_new || !rewrite(table, key, entry)) && !insert(table, key, entry) {
+    if (entry.is_new() || !rewrite(table, key, entry)) && !insert(table, key, entry) {
         rewrite(table, key, entry);
     }
 }

@@ -3,47 +3,37 @@
 //! It decides nothing but numbers.
 
 use hostfw_datapath::image::CLASS;
-use rustc_hash::FxHashMap;
 
 use crate::{
     parts::Uses,
     peers::PeerClasses,
     rule_set::{Parts, RuleSets, SetId},
-    terms::TermId,
 };
 
 /// The lowest and the highest list of services, from 1 on; 0 for all services.
-type Span = (usize, usize);
+type Span = (u32, u32);
 
 /// That of somebody whom no rule names.
-const NOTHING: Span = (usize::MAX, 0);
+const NOTHING: Span = (u32::MAX, 0);
 
 /// Renumbers the classes by the services of the rules that name them, as one subject
 /// has them.
 pub(crate) fn group(peers: &mut PeerClasses, terms: &RuleSets, uses: &[Uses; 2]) {
-    let mut spans: FxHashMap<SetId, Span> = FxHashMap::default();
-    let of_term = spans_of_terms(uses);
-    let classes = &mut peers.classes;
-    let mut order: Vec<(Span, u32)> = classes
-        .sets
-        .iter()
-        .zip(0..)
-        .map(|(set, class)| (span(*set, terms, &of_term, &mut spans), class))
-        .collect();
+    let mut spans = Spans { terms, of_term: of_terms(uses), of_set: vec![None; terms.n_parts()] };
+    let sets = peers.classes.sets.iter().zip(0..);
+    let mut order: Vec<(Span, u32)> = sets.map(|(set, class)| (spans.of(*set), class)).collect();
     if order.is_sorted() {
         return;
     }
     order.sort_unstable();
     let mut numbers = vec![0; order.len()];
     for ((_, class), number) in order.iter().zip(0..) {
-        if let Some(slot) = usize::try_from(*class).ok().and_then(|at| numbers.get_mut(at)) {
+        if let Some(slot) = at_mut(&mut numbers, *class) {
             *slot = number;
         }
     }
-    let number = |class: u32| {
-        usize::try_from(class).ok().and_then(|at| numbers.get(at)).copied().unwrap_or(class)
-    };
-    classes.renumber(number);
+    let number = |class: u32| at(&numbers, class).unwrap_or(class);
+    peers.classes.renumber(number);
     let words = peers.v4.iter_mut().map(|(_, word)| word);
     for word in words.chain(peers.v6.iter_mut().map(|(_, word)| word)) {
         *word = *word & !CLASS | number(*word & CLASS);
@@ -53,39 +43,55 @@ pub(crate) fn group(peers: &mut PeerClasses, terms: &RuleSets, uses: &[Uses; 2])
     }
 }
 
-fn spans_of_terms(uses: &[Uses; 2]) -> FxHashMap<TermId, Span> {
-    let mut spans: FxHashMap<TermId, Span> = FxHashMap::default();
+/// What terms and sets of them have.
+struct Spans<'a> {
+    terms: &'a RuleSets,
+    of_term: Vec<Span>,
+    /// Sets share most of what they consist of.
+    of_set: Vec<Option<Span>>,
+}
+
+impl Spans<'_> {
+    fn of(&mut self, set: SetId) -> Span {
+        match self.terms.parts(set) {
+            Parts::Empty => NOTHING,
+            Parts::One(term) => at(&self.of_term, term).unwrap_or(NOTHING),
+            Parts::Two { low, high, .. } => {
+                if let Some(known) = at(&self.of_set, set).flatten() {
+                    return known;
+                }
+                let both = join(self.of(low), self.of(high));
+                if let Some(slot) = at_mut(&mut self.of_set, set) {
+                    *slot = Some(both);
+                }
+                both
+            }
+        }
+    }
+}
+
+fn of_terms(uses: &[Uses; 2]) -> Vec<Span> {
+    let terms = uses.iter().filter_map(|uses| uses.keys().next_back()).max();
+    let n_terms = terms.and_then(|last| usize::try_from(*last).ok()).map_or(0, |last| last + 1);
+    let mut spans = vec![NOTHING; n_terms];
     for (term, uses) in uses.iter().flatten() {
+        let Some(span) = at_mut(&mut spans, *term) else { continue };
         for one in uses {
-            let list = one.list.map_or(0, |list| list + 1);
-            let known = spans.entry(*term).or_insert(NOTHING);
-            *known = join(*known, (list, list));
+            let list = one.list.and_then(|list| u32::try_from(list + 1).ok()).unwrap_or(0);
+            *span = join(*span, (list, list));
         }
     }
     spans
 }
 
-/// Of all terms of a set. Sets share most of what they consist of.
-fn span(
-    set: SetId,
-    terms: &RuleSets,
-    of_term: &FxHashMap<TermId, Span>,
-    known: &mut FxHashMap<SetId, Span>,
-) -> Span {
-    match terms.parts(set) {
-        Parts::Empty => NOTHING,
-        Parts::One(term) => of_term.get(&term).copied().unwrap_or(NOTHING),
-        Parts::Two { low, high, .. } => {
-            if let Some(span) = known.get(&set) {
-                return *span;
-            }
-            let both = join(span(low, terms, of_term, known), span(high, terms, of_term, known));
-            known.insert(set, both);
-            both
-        }
-    }
-}
-
 fn join(one: Span, other: Span) -> Span {
     (one.0.min(other.0), one.1.max(other.1))
+}
+
+fn at<T: Copy>(list: &[T], index: u32) -> Option<T> {
+    list.get(usize::try_from(index).ok()?).copied()
+}
+
+fn at_mut<T>(list: &mut [T], index: u32) -> Option<&mut T> {
+    list.get_mut(usize::try_from(index).ok()?)
 }

@@ -32,17 +32,17 @@ impl Tree<'_> {
         }
         let mut words = vec![0; n_rows * n_words];
         // Neighbours are often equal.
-        let mut last: Option<(RowId, Vec<u32>)> = None;
+        let (mut last, mut cells) = (None, Vec::with_capacity(n_words));
         let rows = rows.iter().copied().chain(std::iter::repeat(self.table.empty()));
         for (class, row) in rows.take(n_rows).enumerate() {
-            let cells = match last.take() {
-                Some((known, cells)) if known == row => cells,
-                _ => self.cells(row, n_words),
-            };
+            if last != Some(row) {
+                cells.clear();
+                self.fill(&mut cells, n_words, row, self.table.levels() - 1);
+                last = Some(row);
+            }
             for (word, cell) in words.iter_mut().skip(class).step_by(n_rows).zip(&cells) {
                 *word = *cell;
             }
-            last = Some((row, cells));
         }
         let root = self.writer.append(&words)?;
         let room = u32::try_from(n_rows).unwrap_or(0);
@@ -51,7 +51,9 @@ impl Tree<'_> {
 
     /// Exchanges the row of one class, where it stands.
     pub(crate) fn set_dense_row(&mut self, placed: &Placed, class: u32, row: RowId) {
-        let cells = self.cells(row, usize::try_from(placed.width).unwrap_or(0));
+        let n_words = usize::try_from(placed.width).unwrap_or(0);
+        let mut cells = Vec::with_capacity(n_words);
+        self.fill(&mut cells, n_words, row, self.table.levels() - 1);
         let mut at = placed.root.wrapping_add(class);
         for cell in cells {
             self.writer.set(at, cell);
@@ -59,13 +61,7 @@ impl Tree<'_> {
         }
     }
 
-    /// The verdict indexes of a row, for so many port classes.
-    fn cells(&mut self, row: RowId, n_words: usize) -> Vec<u32> {
-        let mut cells = Vec::with_capacity(n_words);
-        self.fill(&mut cells, n_words, row, self.table.levels() - 1);
-        cells
-    }
-
+    /// Adds the verdict indexes of a row, until there are so many.
     fn fill(&mut self, cells: &mut Vec<u32>, n_words: usize, node: u32, level: u32) {
         let mut last = None;
         for child in self.table.children(node) {
