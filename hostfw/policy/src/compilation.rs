@@ -25,7 +25,7 @@ use crate::{
     },
     identity::Known,
     matrix::Matrix,
-    neighbours,
+    neighbours::{self, Found},
     node::{Options, ThisNode},
     parts::{Parts, PeerPorts, Uses},
     peers::{Classes, Division},
@@ -107,9 +107,8 @@ impl Compilation {
         let mut term_sets = RuleSets::default();
         let mut peers =
             Division { index: &index, known: &known, options, sets: &mut term_sets }.divide()?;
-        if let Some(uses) = selected.subjects.first().and_then(|(_, host)| uses.get(*host)) {
-            neighbours::group(&mut peers, &term_sets, uses);
-        }
+        let of_host = selected.subjects.first().and_then(|(_, host)| uses.get(*host));
+        let found = neighbours::group(&mut peers, &term_sets, of_host);
 
         let of_part = parts.parts.iter().map(|part| part.rule).collect();
         let l7: BTreeMap<_, _> =
@@ -156,7 +155,7 @@ impl Compilation {
         compilation.sets.reserve(n_prefixes);
         compilation.table.reserve(n_prefixes);
         for (profile, uses) in selected.profiles.iter().zip(uses) {
-            compilation.write_profile(profile, uses)?;
+            compilation.write_profile(profile, uses, &found)?;
         }
         let forward = compiled.subject(&SubjectName::Forward).unwrap_or(image::HOST);
         let writer = &mut compilation.writer;
@@ -180,11 +179,17 @@ impl Compilation {
     }
 
     /// Writes the rows of a profile.
-    fn write_profile(&mut self, profile: &Profile, uses: [Uses; 2]) -> Result<(), CompileError> {
+    fn write_profile(
+        &mut self,
+        profile: &Profile,
+        uses: [Uses; 2],
+        found: &Found,
+    ) -> Result<(), CompileError> {
         let mut rows = Vec::with_capacity(2);
         for uses in &uses {
-            let Self { term_sets: terms, ports, sets, table, classes, .. } = self;
-            rows.push(Matrix { terms, ports, sets, table }.rows(uses, &classes.sets)?);
+            let Self { term_sets: terms, ports, sets, table, .. } = self;
+            let of_found = Matrix { terms, ports, sets, table }.rows(uses, &found.sets)?;
+            rows.push(found.by_number(&of_found));
         }
         let [ingress, egress] = uses;
         let is_host = self.subjects.first() == Some(&self.profiles.len());

@@ -7,6 +7,7 @@ use hostfw_datapath::image::CLASS;
 use crate::{
     parts::Uses,
     peers::PeerClasses,
+    rows::RowId,
     rule_set::{Parts, RuleSets, SetId},
 };
 
@@ -16,15 +17,38 @@ type Span = (u32, u32);
 /// That of somebody whom no rule names.
 const NOTHING: Span = (u32::MAX, 0);
 
+/// Classes in the order in which they were found, which is that of their sets: whoever
+/// goes through all sets goes through memory in a line.
+pub(crate) struct Found {
+    pub(crate) sets: Vec<SetId>,
+    /// The number of each.
+    numbers: Vec<u32>,
+}
+
+impl Found {
+    /// The rows of all classes, by their numbers.
+    pub(crate) fn by_number(&self, rows: &[RowId]) -> Vec<RowId> {
+        let mut all = vec![0; rows.len()];
+        for (row, number) in rows.iter().zip(&self.numbers) {
+            if let Some(slot) = at_mut(&mut all, *number) {
+                *slot = *row;
+            }
+        }
+        all
+    }
+}
+
 /// Renumbers the classes by the services of the rules that name them, as one subject
 /// has them.
-pub(crate) fn group(peers: &mut PeerClasses, terms: &RuleSets, uses: &[Uses; 2]) {
-    let mut spans = Spans { terms, of_term: of_terms(uses), of_set: vec![None; terms.n_parts()] };
-    let sets = peers.classes.sets.iter().zip(0..);
-    let mut order: Vec<(Span, u32)> = sets.map(|(set, class)| (spans.of(*set), class)).collect();
-    if order.is_sorted() {
-        return;
-    }
+pub(crate) fn group(peers: &mut PeerClasses, terms: &RuleSets, uses: Option<&[Uses; 2]>) -> Found {
+    let found = peers.classes.sets.clone();
+    let mut spans = Spans {
+        terms,
+        of_term: of_terms(uses.map_or(&[], |uses| uses)),
+        of_set: vec![None; terms.n_parts()],
+    };
+    let mut order: Vec<(Span, u32)> =
+        found.iter().zip(0..).map(|(set, class)| (spans.of(*set), class)).collect();
     order.sort_unstable();
     let mut numbers = vec![0; order.len()];
     for ((_, class), number) in order.iter().zip(0..) {
@@ -41,6 +65,7 @@ pub(crate) fn group(peers: &mut PeerClasses, terms: &RuleSets, uses: &[Uses; 2])
     for (_, class) in &mut peers.placeless {
         *class = number(*class);
     }
+    Found { sets: found, numbers }
 }
 
 /// What terms and sets of them have.
@@ -70,7 +95,7 @@ impl Spans<'_> {
     }
 }
 
-fn of_terms(uses: &[Uses; 2]) -> Vec<Span> {
+fn of_terms(uses: &[Uses]) -> Vec<Span> {
     let terms = uses.iter().filter_map(|uses| uses.keys().next_back()).max();
     let n_terms = terms.and_then(|last| usize::try_from(*last).ok()).map_or(0, |last| last + 1);
     let mut spans = vec![NOTHING; n_terms];
