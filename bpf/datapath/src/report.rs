@@ -227,9 +227,9 @@ pub struct Count {
 )]
 #[repr(C)]
 pub struct Waiting {
-    /// One more than where it belongs, see [`rules_at`]; 0 when nothing waits, and
-    /// [`Waiting::ADDING`] for the moment in which it is added.
-    pub place: u64,
+    /// One more than the index of its counter, see [`rules_at`]; 0 when nothing waits,
+    /// and [`Waiting::ADDING`] for the moment in which it is added.
+    pub counter: u64,
     /// Bytes of the packet, link layer included.
     pub bytes: u64,
     /// Kernel ticks (jiffies64) at the packet.
@@ -239,14 +239,14 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// See [`Waiting::place`].
+    /// See [`Waiting::counter`].
     pub const ADDING: u64 = u64::MAX;
 
-    /// Where a place is among the counts; behind all of them for those that are none.
+    /// The index of a counter; behind all of them where there is none.
     #[inline(always)]
-    pub const fn index(place: u64) -> u32 {
-        #[expect(clippy::as_conversions, reason = "places are less, but one")]
-        let place = place as u32;
-        place.wrapping_sub(1)
+    pub const fn index(counter: u64) -> u32 {
+        #[expect(clippy::as_conversions, reason = "there are fewer counters")]
+        let counter = counter as u32;
+        counter.wrapping_sub(1)
     }
 }

@@ -97,21 +97,21 @@ fn counted(
     (fate, report)
 }
 
-/// Counts a packet by its rule when the next one comes, see [`Waiting`]. Whoever
-/// reads a place that is not the one of before finds that count where it belongs, on
-/// processors that store in order.
+/// Counts a packet by its rule when the next one comes, see [`Waiting`]. Whoever finds
+/// that another counter is waited for finds the last one added, on processors that
+/// store in order.
 #[inline(always)]
 fn add_later(cpu: u32, at: u32, length: u32, now: u64) {
     let Some(waiting) = WAITING.get_ptr_mut(cpu) else { return };
     // SAFETY: this CPU's own element of the map.
     // JUSTIFICATION: the daemon reads it meanwhile, in this order.
     unsafe {
-        let Waiting { place, bytes, ticks, .. } = *waiting;
-        (&raw mut (*waiting).place).write_volatile(Waiting::ADDING);
-        add(RULE_HITS.get_ptr_mut(Waiting::index(place)), bytes as u32, ticks);
+        let Waiting { counter, bytes, ticks, .. } = *waiting;
+        (&raw mut (*waiting).counter).write_volatile(Waiting::ADDING);
+        add(RULE_HITS.get_ptr_mut(Waiting::index(counter)), bytes as u32, ticks);
         (&raw mut (*waiting).bytes).write_volatile(u64::from(length));
         (&raw mut (*waiting).ticks).write_volatile(now);
-        (&raw mut (*waiting).place).write_volatile(u64::from(at) + 1);
+        (&raw mut (*waiting).counter).write_volatile(u64::from(at) + 1);
     }
 }
 

@@ -39,17 +39,17 @@ impl WaitingCounts {
     pub(super) fn settled(
         &self,
         cpu: usize,
-        counter: impl Fn(u32) -> Count,
+        so_far: impl Fn(u32) -> Count,
     ) -> Option<(u32, Count)> {
         for _ in 0..LOOKS {
-            let [place, bytes, ticks] = self.read(cpu);
-            if place == 0 {
+            let [counter, bytes, ticks] = self.read(cpu);
+            if counter == 0 {
                 return None;
             }
-            if place != Waiting::ADDING {
-                let index = Waiting::index(place);
-                let so_far = counter(index);
-                if self.read(cpu) == [place, bytes, ticks] {
+            if counter != Waiting::ADDING {
+                let index = Waiting::index(counter);
+                let so_far = so_far(index);
+                if self.read(cpu) == [counter, bytes, ticks] {
                     let count = Count {
                         packets: so_far.packets.saturating_add(1),
                         bytes: so_far.bytes.saturating_add(bytes),
@@ -66,16 +66,17 @@ impl WaitingCounts {
     /// Gives up what waits for some counters.
     pub(super) fn forget(&self, counters: &Range<u32>) {
         for cpu in 0..self.n_cpus {
-            let place = self.shared.cell(cpu * WORDS);
-            let seen = place.load(Ordering::Acquire);
+            let counter = self.shared.cell(cpu * WORDS);
+            let seen = counter.load(Ordering::Acquire);
             if counters.contains(&Waiting::index(seen)) {
                 // Where it is another by now, the program has done it.
-                let _changed = place.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Relaxed);
+                let _changed =
+                    counter.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Relaxed);
             }
         }
     }
 
-    /// Place, bytes and ticks.
+    /// Counter, bytes and ticks.
     fn read(&self, cpu: usize) -> [u64; 3] {
         [0, 1, 2].map(|word| self.shared.cell(cpu * WORDS + word).load(Ordering::Acquire))
     }
@@ -124,12 +125,12 @@ mod tests {
             let waiting = waiting();
             waiting.put(0, [31, 60, 90]);
             let looks = Cell::new(0);
-            let counter = |_| {
+            let so_far = |_| {
                 looks.set(looks.get() + 1);
                 waiting.put(0, then);
                 SEVEN
             };
-            let (index, count) = waiting.settled(0, counter).expect("one waits");
+            let (index, count) = waiting.settled(0, so_far).expect("one waits");
             assert_eq!((u64::from(index) + 1, looks.get()), (then[0], 2));
             assert_eq!((count.packets, count.bytes), (8, 700 + then[1]));
         }
@@ -145,13 +146,13 @@ mod tests {
     #[test]
     fn only_what_waits_for_these_counters_is_forgotten() {
         let waiting = waiting();
-        for (place, is_forgotten) in
+        for (counter, is_forgotten) in
             [(0, false), (10, false), (11, true), (20, true), (21, false), (u64::MAX, false)]
         {
-            waiting.put(1, [place, 60, 90]);
+            waiting.put(1, [counter, 60, 90]);
             waiting.forget(&(10..20));
             let left = waiting.read(1)[0];
-            assert_eq!(left, if is_forgotten { 0 } else { place });
+            assert_eq!(left, if is_forgotten { 0 } else { counter });
         }
     }
 }
