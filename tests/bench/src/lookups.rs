@@ -216,7 +216,9 @@ fn peer(number: u32) -> Address {
 /// Where no other address of the policies' world lies.
 const PEERS: u32 = 0x0b00_0000;
 
-/// A policy of so many rules, each for one prefix and one port.
+/// A policy of so many rules, each for one prefix and one port. Two more are about all
+/// of the prefixes, with the first and the last services that there are: so the classes
+/// of peers are numbered by their addresses alone, as the program takes them to be.
 fn policy(count: u32) -> String {
     let mut text = String::from(
         "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\n\
@@ -228,7 +230,8 @@ fn policy(count: u32) -> String {
         let written = writeln!(text, "  - {{fromCIDR: [{prefix}/26], toPorts: {ports}}}");
         debug_assert!(written.is_ok(), "a string takes everything");
     }
-    text
+    text + "  - {fromCIDR: [11.0.0.0/8], toPorts: [{ports: [{port: \"65000\"}]}]}\n  \
+            egress:\n  - {toCIDR: [11.0.0.0/8]}\n"
 }
 
 /// Measures all of it; arguments are the most entries that a table may have.
