@@ -21,7 +21,15 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     (
         "hostfw-policy",
         &["hostfw-datapath"],
-        &["granit-parser", "indexmap", "ipnet", "regex-syntax", "rustc-hash", "thiserror"],
+        &[
+            "granit-parser",
+            "indexmap",
+            "ipnet",
+            "memchr",
+            "regex-syntax",
+            "rustc-hash",
+            "thiserror",
+        ],
     ),
     ("hostfw-control", &["hostfw-policy", "hostfw-datapath"], &["thiserror"]),
     ("hostfw-api", &[], &["serde", "serde_json"]),

@@ -19,35 +19,61 @@ use crate::{
 /// Reads every policy of a directory, in the order of the paths. Nothing of it
 /// may be put in force when a complaint is an [`crate::Severity::Error`].
 pub fn read_policies(sources: &[Source], dialect: &Dialect) -> (Vec<Policy>, Vec<Complaint>) {
-    let is_policies = |path: &str| !FileName::is_cases(path) && !FileName::is_guardrails(path);
-    let mut in_order: Vec<&Source> =
-        sources.iter().filter(|source| is_policies(&source.path)).collect();
+    let mut in_order: Vec<&Source> = sources.iter().collect();
     in_order.sort_by(|left, right| left.path.cmp(&right.path));
+    let mut names = Names::new();
     let mut policies = Vec::new();
     let mut complaints = Vec::new();
-    let mut names: BTreeMap<(&'static str, String), (&str, u32)> = BTreeMap::new();
     for source in in_order {
-        let mut report = Report::new(source);
-        for document in text::documents(&mut report) {
-            read_document(&document, dialect, &mut report, &mut |policy, report| {
-                let kind = policy.kind;
-                let place = (source.path.as_str(), policy.at.line);
-                if let Some((path, line)) = names.get(&(kind, policy.name.clone())) {
-                    let what = format!(
-                        "a second {kind} has the name `{}`; the first stands at {path}:{line}",
-                        policy.name
-                    );
-                    let instead = "another name, or only one of the two";
-                    report.error(policy.at, "duplicate-name", what, instead);
-                } else {
-                    names.insert((kind, policy.name.clone()), place);
-                }
-                policies.push(policy);
-            });
-        }
-        complaints.extend(report.finish());
+        let file = read_file(source, dialect, &mut names);
+        policies.extend(file.policies);
+        complaints.extend(file.complaints);
     }
     (policies, complaints)
+}
+
+/// Where each name was seen first, by the kind of its policy.
+pub(crate) type Names<'s> = BTreeMap<(&'static str, String), (&'s str, u32)>;
+
+/// What one file holds.
+#[derive(Debug, Default)]
+pub(crate) struct PolicyFile {
+    pub(crate) policies: Vec<Policy>,
+    pub(crate) complaints: Vec<Complaint>,
+    /// The nodes of its YAML.
+    pub(crate) n_nodes: usize,
+}
+
+/// Reads one file, after those that have taken `names`.
+pub(crate) fn read_file<'s>(
+    source: &'s Source,
+    dialect: &Dialect,
+    names: &mut Names<'s>,
+) -> PolicyFile {
+    if FileName::is_cases(&source.path) || FileName::is_guardrails(&source.path) {
+        return PolicyFile::default();
+    }
+    let mut report = Report::new(source);
+    let mut policies = Vec::new();
+    let (documents, n_nodes) = text::counted_documents(&mut report);
+    for document in documents {
+        read_document(&document, dialect, &mut report, &mut |policy, report| {
+            let kind = policy.kind;
+            let place = (source.path.as_str(), policy.at.line);
+            if let Some((path, line)) = names.get(&(kind, policy.name.clone())) {
+                let what = format!(
+                    "a second {kind} has the name `{}`; the first stands at {path}:{line}",
+                    policy.name
+                );
+                let instead = "another name, or only one of the two";
+                report.error(policy.at, "duplicate-name", what, instead);
+            } else {
+                names.insert((kind, policy.name.clone()), place);
+            }
+            policies.push(policy);
+        });
+    }
+    PolicyFile { policies, complaints: report.finish(), n_nodes }
 }
 
 /// Kinds that describe the world instead of a policy.

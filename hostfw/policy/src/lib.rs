@@ -43,6 +43,7 @@ mod compile;
 mod compiled;
 mod conflict;
 mod document;
+mod edited;
 mod encode;
 mod enforceable;
 mod existing;

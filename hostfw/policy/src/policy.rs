@@ -141,6 +141,21 @@ impl PolicyRule {
         // A copy holds nothing in reserve: rules stay as long as their file.
         Self { summary, ..self.clone() }
     }
+
+    /// The same rule so many lines further down, modulo 2³².
+    pub(crate) fn moved(&self, n_lines: u32) -> Self {
+        let mut rule = self.clone();
+        let mut place = |at: &mut Position| *at = at.moved(n_lines);
+        place(&mut rule.at);
+        rule.peers.each_place(&mut place);
+        if let Services::Only(entries) = &mut rule.services {
+            for entry in entries {
+                entry.named.iter_mut().for_each(|port| place(&mut port.at));
+                entry.l7.iter_mut().for_each(|l7| place(&mut l7.at));
+            }
+        }
+        rule
+    }
 }
 
 /// What a rule does. The order is that in which equal priorities are asked.
@@ -186,4 +201,20 @@ pub enum Peers {
     Services(Vec<ServiceTerm>),
     /// A list whose items are of several kinds.
     AnyOf(Vec<Peers>),
+}
+
+impl Peers {
+    fn each_place(&mut self, place: &mut impl FnMut(&mut Position)) {
+        match self {
+            Self::Prefixes(terms) => terms.iter_mut().for_each(|term| place(&mut term.at)),
+            Self::Services(terms) => terms.iter_mut().for_each(|term| place(&mut term.at)),
+            Self::AnyOf(lists) => lists.iter_mut().for_each(|list| list.each_place(place)),
+            Self::Every
+            | Self::Nobody
+            | Self::Entities(_)
+            | Self::Endpoints(_)
+            | Self::Nodes(_)
+            | Self::Names(_) => {}
+        }
+    }
 }

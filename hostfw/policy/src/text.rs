@@ -21,6 +21,11 @@ pub struct Position {
 impl Position {
     /// The file as a whole.
     pub const WHOLE_FILE: Self = Self { line: 0, column: 0 };
+
+    /// So many lines further down, modulo 2³².
+    pub(crate) fn moved(self, n_lines: u32) -> Self {
+        Self { line: self.line.wrapping_add(n_lines), ..self }
+    }
 }
 
 /// One YAML node.
@@ -112,22 +117,28 @@ pub const MAX_FILE_BYTES: usize = 32 << 20;
 
 /// A file with more nodes than this is refused; a hundred thousand rules have
 /// some 1.4 million. It bounds the memory of reading to less than 1 GiB.
-const MAX_NODES: usize = 2_000_000;
+pub(crate) const MAX_NODES: usize = 2_000_000;
 
 /// The documents of a file, empty ones left out. When the file cannot be read
 /// as YAML there is one complaint and no document.
 pub fn documents(report: &mut Report<'_>) -> Vec<Node> {
+    counted_documents(report).0
+}
+
+/// As [`documents`], and how many nodes were read.
+pub(crate) fn counted_documents(report: &mut Report<'_>) -> (Vec<Node>, usize) {
     let source = report.source();
     let Some(text) = as_text(source, report) else {
-        return Vec::new();
+        return (Vec::new(), 0);
     };
     match build::documents(text) {
-        Ok(documents) => {
-            documents.into_iter().filter(|document| document.value != Value::Null).collect()
+        Ok((mut documents, n_nodes)) => {
+            documents.retain(|document| document.value != Value::Null);
+            (documents, n_nodes)
         }
         Err(fault) => {
             complain(fault, report);
-            Vec::new()
+            (Vec::new(), 0)
         }
     }
 }
@@ -172,7 +183,7 @@ fn complain(fault: build::Fault, report: &mut Report<'_>) {
     }
 }
 
-fn number(count: usize) -> u32 {
+pub(crate) fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 

@@ -35,8 +35,8 @@ pub(super) enum FaultKind {
     Syntax(String),
 }
 
-/// Every document of a text.
-pub(super) fn documents(text: &str) -> Result<Vec<Node>, Fault> {
+/// Every document of a text, and how many nodes were read.
+pub(super) fn documents(text: &str) -> Result<(Vec<Node>, usize), Fault> {
     let mut builder = Builder::default();
     // The parser would refuse more than a few comments in a row.
     let mut options = Options::default();
@@ -53,7 +53,7 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, Fault> {
             }
         }
     }
-    Ok(builder.documents)
+    Ok((builder.documents, builder.n_nodes))
 }
 
 /// What has been read so far.
