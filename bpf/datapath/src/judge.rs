@@ -344,9 +344,8 @@ fn exempt_ingress(kind: Kind, network: &Network, group: bool) -> Option<Verdict>
         Kind::Neighbour => Some(refuse(Reason::HopLimit)),
         Kind::Essential => Some(pass(Reason::Neighbour)),
         Kind::Forbidden => Some(refuse(Reason::ForbiddenIcmp)),
-        Kind::Ordinary | Kind::EchoRequest | Kind::EchoReply | Kind::Error if group => {
-            Some(pass(Reason::Group))
-        }
+        // No error is ever sent to a group, and hosts act on those that are.
+        Kind::Ordinary | Kind::EchoRequest | Kind::EchoReply if group => Some(pass(Reason::Group)),
         Kind::Ordinary | Kind::EchoRequest | Kind::EchoReply | Kind::Error => None,
     }
 }

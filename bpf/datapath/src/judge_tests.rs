@@ -394,6 +394,9 @@ fn an_error_about_a_live_flow_passes_from_any_router() {
     // Our answer to an admitted question is live without any entry.
     host.hears_of(3, FRIEND, udp(53, 40_000), RELATED);
     host.hears_of(3, STRANGER, udp(53, 40_000), DENIED);
+    // So is that of a connection which ends elsewhere, behind a translation.
+    host.hears_of(3, FRIEND, tcp(22, 40_000, ACK), RELATED);
+    host.hears_of(3, STRANGER, tcp(22, 40_000, ACK), DENIED);
 }
 
 #[test]

@@ -146,17 +146,16 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         }
         let Some(inner) = quoted_upper(packet, &quoted) else { return false };
         let key = FlowKey::sent(&quoted, &inner);
-        if self.is_live(Table::Own, &key) {
-            true
-        } else if inner.protocol == protocol::TCP {
-            self.tables.opener(&key) != Opener::Nobody
-        } else if matches!(inner.kind, Kind::Ordinary | Kind::EchoReply) {
-            // Our answer to a flow that policy admits: it is stored only where
-            // egress policy does not let us send by itself.
-            self.may_receive(&key) && (self.may_send(&key) || self.is_admitted(&key))
-        } else {
-            false
+        let tcp = inner.protocol == protocol::TCP;
+        if self.is_live(Table::Own, &key) || (tcp && self.tables.opener(&key) != Opener::Nobody) {
+            return true;
         }
+        // Our answer to a flow that policy admits: it is stored only where egress
+        // policy does not let us send by itself. One of TCP without a socket here is
+        // translated on its way, and whoever has the connection looks at its numbers.
+        matches!(inner.kind, Kind::Ordinary | Kind::EchoReply)
+            && self.may_receive(&key)
+            && (tcp || self.may_send(&key) || self.is_admitted(&key))
     }
 
     /// Keeps an inbound flow that is let in, so that its answers leave while

@@ -256,10 +256,14 @@ pub fn v6<P: Packet>(packet: &P, offset: u32) -> Option<Network> {
         return None;
     }
     let payload = u32::from(header.payload_length.host());
-    // RFC 2675: the length of a jumbogram stands in a hop-by-hop option.
-    let is_jumbo = payload == 0 && header.next_header == protocol::HOP_BY_HOP;
-    let end =
-        if is_jumbo { NO_END } else { offset.wrapping_add(40).wrapping_add(payload).min(NO_END) };
+    // RFC 2675: the length of a jumbogram stands in a hop-by-hop option. Segments that
+    // the kernel has aggregated beyond 64 KiB do without it (Linux 7.0); it refuses any
+    // other packet that says so, which is why no protocol is asked for here.
+    let end = if payload == 0 {
+        NO_END
+    } else {
+        offset.wrapping_add(40).wrapping_add(payload).min(NO_END)
+    };
     Some(Network {
         source,
         destination,

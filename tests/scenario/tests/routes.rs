@@ -11,7 +11,7 @@ use hostfw_scenario::{
     ping, reaches,
     scene::{
         MS, NODE, NODE_MAC, NODE6, PEER, PEER_MAC, PEER6, SECOND, SILENCE, node_port, node_port6,
-        pair, policy,
+        open_port, pair, policy,
     },
     udp,
 };
@@ -147,6 +147,42 @@ fn reports_about_masqueraded_flows_reach_the_one_who_sent() {
     assert_eq!(firewall.ingress_packets("default-deny"), 1);
 }
 
+/// T9, for a connection that the node hands to somebody behind it: it has no socket
+/// at the node, and the report names the node's address.
+#[test]
+fn a_path_with_a_smaller_packet_size_is_found_from_behind_a_published_port() {
+    let lab = lab!();
+    let (node, _router, far) = routed(&lab, 1300);
+    let inside = lab.host("inside");
+    lab.cable((&node, "pod0", "02:00:00:00:02:01"), (&inside, "eth0", "02:00:00:00:02:02"));
+    forwards(&node);
+    node.ip("link set pod0 up\naddr add 10.0.3.1/24 dev pod0\n");
+    inside.ip("link set eth0 up\naddr add 10.0.3.2/24 dev eth0\nroute add default via 10.0.3.1\n");
+    far.ip("route add 192.0.2.0/24 via 198.51.100.2\n");
+    inside.sysctl("net/ipv4/tcp_mtu_probing", "0");
+    node.nft(
+        "table ip nat {\nchain before { type nat hook prerouting priority -100;\n\
+         ip daddr 192.0.2.1 tcp dport 8080 dnat to 10.0.3.2:80\n}\n}\n",
+    );
+    let _echo = Echo::start(&inside, at("10.0.3.2:80"));
+    let lists = format!("ingress:\n{}egress:\n- {{}}\n", open_port(8080, "TCP"));
+    let firewall = firewall(&node, &lists);
+    comes_back(hostfw_scenario::tcp(&far, node_port(8080), 10 * SECOND));
+    assert!(firewall.ingress_packets("related") > 0, "the router's report was needed");
+}
+
+/// Sends a lot to an echo, and has all of it again.
+fn comes_back(mut stream: std::net::TcpStream) {
+    let mut reader = stream.try_clone().expect("a descriptor can be duplicated");
+    let sent: Vec<u8> = (0..200_000_u32).map(|number| number as u8).collect();
+    let copy = sent.clone();
+    let writer = std::thread::spawn(move || stream.write_all(&copy).map(|()| stream));
+    let mut received = vec![0; sent.len()];
+    reader.read_exact(&mut received).expect("the echo comes back");
+    assert_eq!(received, sent);
+    drop(writer.join().expect("the writer does not panic").expect("everything is written"));
+}
+
 /// T9.
 #[test]
 fn a_path_with_a_smaller_packet_size_is_found() {
@@ -158,15 +194,7 @@ fn a_path_with_a_smaller_packet_size_is_found() {
     for to in [at("198.51.100.3:7"), at("[2001:db8:1::3]:7")] {
         let before = firewall.ingress_packets("related");
         let _echo = Echo::start(&far, to);
-        let mut stream = hostfw_scenario::tcp(&node, to, 10 * SECOND);
-        let mut reader = stream.try_clone().expect("a descriptor can be duplicated");
-        let sent: Vec<u8> = (0..200_000_u32).map(|number| number as u8).collect();
-        let copy = sent.clone();
-        let writer = std::thread::spawn(move || stream.write_all(&copy).map(|()| stream));
-        let mut received = vec![0; sent.len()];
-        reader.read_exact(&mut received).expect("the echo comes back");
-        assert_eq!(received, sent);
-        drop(writer.join().expect("the writer does not panic").expect("everything is written"));
+        comes_back(hostfw_scenario::tcp(&node, to, 10 * SECOND));
         assert!(firewall.ingress_packets("related") > before, "the router's report was needed");
     }
     // Give the last acknowledgements their time before the lab is taken away.

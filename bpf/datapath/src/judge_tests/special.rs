@@ -143,6 +143,27 @@ fn packets_for_a_group_come_in_unjudged_and_leave_by_rule() {
     }
 }
 
+/// RFC 4443 section 2.4: none is sent to a group, and Linux takes the path's new size
+/// from one that is.
+#[test]
+fn errors_to_a_group_are_errors_about_nothing() {
+    let host = Host::new(true, false);
+    for kind in 1..=4 {
+        let frame = sketch::ethernet(ip("fe80::7"), ip("ff02::1"), icmp(kind));
+        let verdict = host.verdict(Direction::Ingress, &frame, Layer::Ethernet, false);
+        assert_eq!((verdict.action, verdict.reason), DENIED, "type {kind}");
+    }
+}
+
+#[test]
+fn aggregated_segments_have_no_length() {
+    let host = Host::new(true, true);
+    let mut frame = sketch::ethernet(ip(FRIEND_V6), ip(OWN_V6), tcp(40_000, 22, SYN));
+    frame[14 + 4..14 + 6].fill(0);
+    let verdict = host.verdict(Direction::Ingress, &frame, Layer::Ethernet, false);
+    assert_eq!(verdict.reason, Reason::Rule, "its ports were read");
+}
+
 #[test]
 fn an_ipv6_packet_from_outside_cannot_pose_as_this_host() {
     let host = Host::new(true, false);

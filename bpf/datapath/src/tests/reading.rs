@@ -218,8 +218,9 @@ fn v6_of(packet: &V6, offset: u32) -> Option<Network> {
     let behind: usize = extensions.iter().map(|one| size(*one)).sum();
     let says = usize::from(length.says(behind + upper.bytes().len()));
     let next = extensions.first().map_or(upper.protocol(true), |first| first.number());
-    // RFC 2675: only hop-by-hop options can hold the true length.
-    let is_jumbo = says == 0 && matches!(extensions.first(), Some(Extension::HopByHop(_)));
+    // RFC 2675: hop-by-hop options hold the true length. Aggregated segments have it
+    // nowhere, and of what else says so the kernel takes nothing.
+    let is_jumbo = says == 0;
     Some(Network {
         source: Address::from(*source),
         destination: Address::from(*destination),
