@@ -144,11 +144,8 @@ impl Shell {
 
     fn seed(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<Vec<String>, String> {
         let sockets = sockets::list().map_err(chain)?;
-        let slot = self.kernel.in_force().map(|in_force| in_force.slot);
-        let slot = slot.and_then(|slot| self.kernel.slots().get(&slot));
-        let generation = slot.map_or(0, |slot| slot.generation);
-        let n_sockets = self.kernel.seed(&sockets, generation).map_err(chain)?;
-        let tracked = self.note_tracked(addresses, generation);
+        let n_sockets = self.kernel.seed(&sockets).map_err(chain)?;
+        let tracked = self.note_tracked(addresses);
         let gaps = tracked.as_ref().err().map(|why| {
             tracing::warn!(why, "flows that the kernel tracks are not known");
             format!("answers to what containers opened before hostfw may be dropped: {why}")
@@ -160,15 +157,11 @@ impl Shell {
 
     /// Takes over what the kernel's own tracking knows. A failure costs answers
     /// to old flows, never enforcement.
-    fn note_tracked(
-        &mut self,
-        addresses: &BTreeSet<IpAddr>,
-        generation: u32,
-    ) -> Result<usize, String> {
+    fn note_tracked(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<usize, String> {
         let mut tracked = translations::list(addresses).map_err(chain)?.unwrap_or_default();
         let n_more = tracked.len().saturating_sub(MOST_TRACKED);
         tracked.truncate(MOST_TRACKED);
-        let noted = self.kernel.note(&tracked, generation).map_err(chain)?;
+        let noted = self.kernel.note(&tracked).map_err(chain)?;
         if n_more == 0 {
             Ok(noted)
         } else {

@@ -56,7 +56,7 @@ pub struct Coverage {
 /// The first packet that is judged differently, or what the kernel said.
 pub fn agree(kernel: &mut Kernel, host: &Host, extent: Extent) -> anyhow::Result<Coverage> {
     let mut coverage = Coverage::default();
-    kernel.seed(&host.sockets, 0)?;
+    kernel.seed(&host.sockets)?;
     let model = host.model();
     let set_strategy = policies::policy_set();
     let packet_strategy = vec(packets::case(), extent.packets..=extent.packets);

@@ -294,3 +294,23 @@ fn masqueraded_connections_older_than_the_firewall_keep_their_answers() {
     old.read_exact(&mut [0; 4]).expect("and after a restart");
     assert!(restarted.elapsed() < Duration::from_secs(20));
 }
+
+/// A5.9 and A7.2: that a socket names somebody says who would have opened a flow, and
+/// not that policy lets the host do so.
+#[test]
+fn a_restart_admits_no_peer_that_a_socket_only_names() {
+    let lab = lab!();
+    let (node, peer) = pair(&lab);
+    let mut firewall = Firewall::new(&node);
+    firewall.policy("test.yaml", &policy("test", "ingress:\n- {}\negress:\n- {}\n"));
+    firewall.start();
+    // It names its peer, and sends nothing.
+    let named = udp(&node, peer_port(5000), SILENCE);
+    let to = node_port(named.local_addr().expect("bound").port());
+    firewall.stop();
+    firewall.start();
+    let from = peer.inside(|| UdpSocket::bind(peer_port(5000))).expect("a free port");
+    from.send_to(b"nobody asked", to).expect("sent");
+    assert!(named.recv(&mut [0; 16]).is_err(), "egress policy does not let the node ask");
+    assert!(firewall.ingress_packets("default-deny") > 0, "and it did come");
+}

@@ -134,35 +134,24 @@ impl Kernel {
     ///
     /// # Errors
     /// A map that cannot be written: enforcement must not begin.
-    pub fn seed(&mut self, sockets: &[Socket], generation: u32) -> Result<usize, KernelError> {
+    pub fn seed(&mut self, sockets: &[Socket]) -> Result<usize, KernelError> {
         let maps = maps_dir(&self.config.bpf_dir);
         let opened = open_marks(&maps)?;
         let mut connected = Vec::new();
         let mut noted = 0;
-        // Whoever is connected at a port that also listens was let in: such a
-        // port is no proof of anything that this host has opened.
-        let listening: BTreeSet<u16> = sockets
-            .iter()
-            .filter(|socket| socket.state == SocketState::Listening)
-            .map(|socket| socket.local_port)
-            .collect();
-        for socket in sockets {
+        for socket in opened_here(sockets) {
             let base = match socket.protocol {
                 protocol::TCP => 0,
                 protocol::UDP => 65_536,
                 _ => continue,
             };
-            let serves = socket.protocol == protocol::TCP && listening.contains(&socket.local_port);
-            if serves || socket.state != SocketState::Connected {
-                continue;
-            }
             opened.mark(base + usize::from(socket.local_port));
             noted += 1;
             if socket.protocol == protocol::UDP {
                 connected.push((flow_of(socket), 0));
             }
         }
-        self.write(connected.into_iter(), generation, IN_ANY_CASE)?;
+        self.write(connected.into_iter(), UNJUDGED, Over::TheDead)?;
         Ok(noted)
     }
 
@@ -171,9 +160,9 @@ impl Kernel {
     ///
     /// # Errors
     /// A map that cannot be written.
-    pub fn note(&mut self, tracked: &[Tracked], generation: u32) -> Result<usize, KernelError> {
+    pub fn note(&mut self, tracked: &[Tracked]) -> Result<usize, KernelError> {
         let flows = tracked.iter().map(|one| (one.flow, if one.forwarded { FORWARDED } else { 0 }));
-        self.write(flows, generation, UNLESS_THERE)
+        self.write(flows, UNJUDGED, Over::TheDead)
     }
 
     /// Lets connections pass, both ways and whatever policy says, until they
@@ -182,8 +171,8 @@ impl Kernel {
     /// # Errors
     /// A map that cannot be written.
     pub fn keep(&mut self, flows: &[FlowKey], generation: u32) -> Result<usize, KernelError> {
-        let written =
-            self.write(flows.iter().map(|flow| (*flow, KEPT)), generation, IN_ANY_CASE)?;
+        let flows_kept = flows.iter().map(|flow| (*flow, KEPT));
+        let written = self.write(flows_kept, generation, Over::All)?;
         // Behind it: between the two, the place lets them pass.
         close(&maps_dir(&self.config.bpf_dir), flows)?;
         Ok(written)
@@ -209,7 +198,7 @@ impl Kernel {
         &mut self,
         flows: impl Iterator<Item = (FlowKey, u32)>,
         generation: u32,
-        how: u64,
+        over: Over,
     ) -> Result<usize, KernelError> {
         let maps = maps_dir(&self.config.bpf_dir);
         let opened = open_marks(&maps)?;
@@ -222,15 +211,15 @@ impl Kernel {
                 protocol::UDP => opened.mark(65_536 + usize::from(flow.local_port)),
                 _ => {}
             }
-            let is_new = own.get(&Raw(flow), 0).is_err();
-            let entry = FlowEntry { generation, last_s: now_s, first_s: now_s, flags };
-            match own.insert(Raw(flow), Raw(entry), how) {
-                Ok(()) => made += u64::from(is_new),
-                // The programs were faster, and know better.
-                Err(_) if how == UNLESS_THERE && !is_new => {}
-                Err(source) => return Err(KernelError::map("OWN")(source)),
-            }
             written += 1;
+            let found = own.get(&Raw(flow), 0).ok();
+            let is_live = found.is_some_and(|Raw(entry)| entry.is_live(flow.protocol, now_s));
+            if over == Over::TheDead && is_live {
+                continue;
+            }
+            let entry = FlowEntry { generation, last_s: now_s, first_s: now_s, flags };
+            own.insert(Raw(flow), Raw(entry), 0).map_err(KernelError::map("OWN"))?;
+            made += u64::from(found.is_none());
         }
         self.count_made(Table::Own, made, false)?;
         Ok(written)
@@ -296,9 +285,17 @@ impl Kernel {
 
 /// In the map of counts: how far behind the programs' the daemon's stand.
 const BY_DAEMON: u32 = Table::ALL.len() as u32;
-/// `BPF_ANY`, `BPF_NOEXIST`.
-const IN_ANY_CASE: u64 = 0;
-const UNLESS_THERE: u64 = 1;
+/// A generation that never is in force. Who is said to have opened a flow was not
+/// judged: the first answer asks whether this host may send there.
+const UNJUDGED: u32 = 0;
+
+/// Which entries give way to what the daemon writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    All,
+    /// Those that no longer count: of the others the programs know better.
+    TheDead,
+}
 
 fn open_made(maps: &Path) -> Result<PerCpuArray<MapData, u64>, KernelError> {
     let map = MapData::from_pin(maps.join("made")).map_err(KernelError::map("MADE"))?;
@@ -315,6 +312,16 @@ fn close(maps: &Path, flows: &[FlowKey]) -> Result<(), KernelError> {
 fn open_marks(maps: &Path) -> Result<Shared, KernelError> {
     let opened = MapData::from_pin(maps.join("opened")).map_err(KernelError::map("OPENED"))?;
     Shared::map(opened.fd().as_fd(), OPENED_PAIRS, true).map_err(KernelError::map("OPENED"))
+}
+
+/// The sockets with a peer that this host has asked for. Whoever has one at a port
+/// where another socket waits for anyone was let in: such a port proves nothing.
+fn opened_here(sockets: &[Socket]) -> impl Iterator<Item = &Socket> {
+    let at = |socket: &Socket| (socket.protocol, socket.local_port);
+    let (connected, waiting): (Vec<&Socket>, Vec<&Socket>) =
+        sockets.iter().partition(|socket| socket.state == SocketState::Connected);
+    let served: BTreeSet<(u8, u16)> = waiting.into_iter().map(at).collect();
+    connected.into_iter().filter(move |socket| !served.contains(&at(socket)))
 }
 
 fn flow_of(socket: &Socket) -> FlowKey {
@@ -343,5 +350,34 @@ const fn named(table: Table) -> (&'static str, &'static str) {
         Table::Own => ("own", "OWN"),
         Table::Admitted => ("admitted", "ADMITTED"),
         Table::AdmittedTcp => ("admitted_tcp", "ADMITTED_TCP"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_at_a_port_where_somebody_waits_was_let_in() {
+        let socket = |protocol, local_port, state| Socket {
+            protocol,
+            local: IpAddr::from([192, 0, 2, 1]),
+            local_port,
+            remote: IpAddr::from([192, 0, 2, 2]),
+            remote_port: 40_000,
+            state,
+        };
+        let sockets = [
+            socket(protocol::TCP, 22, SocketState::Listening),
+            socket(protocol::TCP, 22, SocketState::Connected),
+            socket(protocol::TCP, 50_000, SocketState::Connected),
+            // A server with a socket of its own for each client.
+            socket(protocol::UDP, 5684, SocketState::Connected),
+            socket(protocol::UDP, 5684, SocketState::Unconnected),
+            socket(protocol::UDP, 22, SocketState::Connected),
+        ];
+        let ports: Vec<(u8, u16)> =
+            opened_here(&sockets).map(|socket| (socket.protocol, socket.local_port)).collect();
+        assert_eq!(ports, [(protocol::TCP, 50_000), (protocol::UDP, 22)]);
     }
 }
