@@ -52,26 +52,28 @@ impl Page {
     }
 
     /// Words on as many lines as they need, the first behind `first`, the
-    /// others behind as many spaces as `hang` says. A word that is longer than
-    /// a line is shortened in its middle.
+    /// others behind as many spaces as `hang` says. A word that does not fit
+    /// goes to the next line, the first one too: a sentence without its first
+    /// word may say the opposite. One that is longer than a line is shortened in
+    /// its middle.
     pub(crate) fn words(&self, first: &str, hang: usize, text: &str) -> String {
         let mut lines = String::new();
         let mut line = printable(first);
-        let mut empty = true;
+        let mut apart = "";
         for word in printable(text).split_whitespace() {
             let used = line.chars().count();
-            if !empty && used + 1 + word.chars().count() > self.width {
+            let is_full = used + apart.len() + word.chars().count() > self.width;
+            // Where no more is used than the next line hangs, it has no more room.
+            if is_full && used > hang {
                 lines.push_str(line.trim_end());
                 lines.push('\n');
                 line = " ".repeat(hang);
-                empty = true;
+                apart = "";
             }
-            if !empty {
-                line.push(' ');
-            }
+            line.push_str(apart);
             let room = self.width.saturating_sub(line.chars().count());
-            line.push_str(&shorten(word, room));
-            empty = false;
+            line.push_str(&shorten(word, room.max(1)));
+            apart = " ";
         }
         lines.push_str(line.trim_end());
         lines.push('\n');
@@ -127,6 +129,22 @@ mod tests {
     fn a_word_longer_than_the_line_is_shortened() {
         let page = Page { width: 12, colour: false };
         assert_eq!(page.words("", 2, "/etc/hostfw/policies.d"), "/et…licies.d\n");
+    }
+
+    #[test]
+    fn the_first_word_is_whole_however_little_room_is_left_for_it() {
+        let page = Page { width: 80, colour: false };
+        for length in 60..=90 {
+            let first = format!("{} ", "x".repeat(length - 1));
+            for text in ["no rule matches", "CiliumNetworkPolicy is a policy"] {
+                let shown = page.words(&first, 4, text);
+                let words: Vec<&str> = shown.split_whitespace().skip(1).collect();
+                assert_eq!(words.join(" "), text, "behind {length}:\n{shown}");
+                let behind = shown.lines().skip(1);
+                assert!(behind.into_iter().all(|line| line.starts_with("    ")), "{shown}");
+                assert!(length > 80 || shown.lines().all(|line| line.len() <= 80), "{shown}");
+            }
+        }
     }
 
     #[test]
