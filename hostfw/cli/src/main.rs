@@ -54,8 +54,8 @@ fn main() -> ExitCode {
             let code = if outcome.yes { ExitCode::SUCCESS } else { ExitCode::from(failure::NO) };
             match write_all(&outcome.text) {
                 Ok(()) => code,
-                // Whoever read the beginning has seen enough.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+                // Whoever read the beginning has seen enough; the answer is the same.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
                 Err(error) => complain(&format!("write the answer: {error}"), failure::ERROR),
             }
         }

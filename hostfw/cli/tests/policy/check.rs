@@ -123,6 +123,20 @@ fn a_refused_directory_is_shown_as_by_a_compiler() {
 }
 
 #[test]
+fn a_refusal_is_one_for_a_reader_that_has_seen_enough_too() {
+    let folder = Folder::with("pipe", &[("policies.d/ssh.yaml", "kind: [")]);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let status = Command::new(env!("CARGO_BIN_EXE_hostfw"))
+        .current_dir(&folder.0)
+        .args(["policy", "check", "policies.d"])
+        .stdout(writer)
+        .status()
+        .expect("run hostfw");
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
 fn an_empty_directory_is_accepted() {
     let folder = Folder::with("empty", &[("policies.d/.keep", "")]);
     let output = folder.hostfw(&["policy", "check", "policies.d"]);
