@@ -140,8 +140,8 @@ pub fn service(service: &Service) -> String {
         TCP => format!("TCP {}", range(service)),
         UDP => format!("UDP {}", range(service)),
         SCTP => format!("SCTP {}", range(service)),
-        ICMP => icmp("ICMP", IPV4_TYPES, service.first),
-        ICMPV6 => icmp("ICMPv6", IPV6_TYPES, service.first),
+        ICMP => icmp("ICMP", IPV4_TYPES, service),
+        ICMPV6 => icmp("ICMPv6", IPV6_TYPES, service),
         number => WITHOUT_PORTS
             .iter()
             .find(|(_, known)| *known == number)
@@ -149,7 +149,12 @@ pub fn service(service: &Service) -> String {
     }
 }
 
-fn icmp(protocol: &str, names: &[(&str, u8)], number: u16) -> String {
+fn icmp(protocol: &str, names: &[(&str, u8)], service: &Service) -> String {
+    let number = match (service.first, service.last) {
+        (0, 255..) => return format!("{protocol} every type"),
+        (first, last) if first == last => first,
+        (first, last) => return format!("{protocol} {first}-{last}"),
+    };
     // Of two names for one type the later is the usual one.
     match names.iter().rev().find(|(_, known)| u16::from(*known) == number) {
         Some((name, _)) => format!("{protocol} {name}"),
@@ -171,5 +176,19 @@ fn joined(items: impl Iterator<Item = String>) -> String {
     match items.len().saturating_sub(SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_of_icmp_are_named_one_by_one_and_counted_as_ranges() {
+        let words = |protocol, first, last| service(&Service { protocol, first, last });
+        assert_eq!(words(ICMP, 8, 8), "ICMP EchoRequest");
+        assert_eq!(words(ICMP, 7, 7), "ICMP 7");
+        assert_eq!(words(ICMP, 0, 7), "ICMP 0-7");
+        assert_eq!(words(ICMPV6, 0, 255), "ICMPv6 every type");
     }
 }
