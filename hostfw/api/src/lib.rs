@@ -30,8 +30,9 @@ pub use crate::{
     links::{Attachment, HookReport, Layer, LinkReport, LinksReport, UnfilteredLink},
     offline::{
         CaseNotRun, CaseReport, CasesReport, CheckReport, CheckedCases, CheckedNode, CheckedPolicy,
-        ConnectionReport, DiffChange, DiffKind, DiffReport, ExplainReport, ExplainedPart,
-        ExplainedPolicy, ExplainedRule, TraceAction, TraceReport, TraceStep, TracedEnd, TracedRule,
+        ConnectionReport, DiffAnswer, DiffChange, DiffEnforcement, DiffKind, DiffReport,
+        ExplainReport, ExplainedPart, ExplainedPolicy, ExplainedRule, TraceAction, TraceReport,
+        TraceStep, TracedEnd, TracedRule,
     },
     rules::{DirectionCounters, ReasonCounter, RuleKind, RuleOrigin, RuleReport, RulesReport},
     status::{

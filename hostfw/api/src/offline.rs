@@ -189,8 +189,30 @@ pub struct TracedEnd {
 /// What a change of policies lets in and shuts out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiffReport {
+    /// Directions that come into force, and those that are so no longer.
+    pub enforcement: Vec<DiffEnforcement>,
     /// Every difference, by node and subject.
     pub changes: Vec<DiffChange>,
+}
+
+impl DiffReport {
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.enforcement.is_empty() && self.changes.is_empty()
+    }
+}
+
+/// A direction of one subject that comes into force, or is so no longer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffEnforcement {
+    /// The node that the subject is on.
+    pub node: String,
+    /// Whose policy: the node itself, or NAMESPACE/POD.
+    pub subject: String,
+    /// The direction.
+    pub direction: Direction,
+    /// Whether it is in force now; where it is not, everything passes.
+    pub in_force: bool,
 }
 
 /// A difference for some peers and services of one subject.
@@ -208,10 +230,34 @@ pub struct DiffChange {
     pub peers: Vec<String>,
     /// What is concerned, such as `TCP 443`.
     pub services: Vec<String>,
+    /// What is not concerned, where that is the shorter list.
+    pub services_but: Option<Vec<String>>,
     /// The rule that decided before, where one did.
     pub before: Option<TracedRule>,
+    /// The answer before, by a rule or without one.
+    pub before_answer: DiffAnswer,
     /// The rule that decides now, where one does.
     pub after: Option<TracedRule>,
+    /// The answer now.
+    pub after_answer: DiffAnswer,
+}
+
+/// What policy says, by a rule or where no rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiffAnswer {
+    /// A rule allows it.
+    Allow,
+    /// It passes through a proxy.
+    Proxy,
+    /// A rule denies it.
+    Deny,
+    /// No rule allows it.
+    DefaultDeny,
+    /// No rule denies it.
+    DefaultAllow,
+    /// The direction is not in force, so everything passes.
+    NotInForce,
 }
 
 /// What becomes of what was otherwise.

@@ -2,15 +2,16 @@
 //! their images do not agree on.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use anyhow::Context;
-use hostfw_api::{DiffChange, DiffKind, DiffReport, Direction};
+use hostfw_api::{DiffAnswer, DiffChange, DiffEnforcement, DiffKind, DiffReport, Direction};
 use hostfw_policy::{
     Compiled, SubjectName, World,
-    diff::{Change, Outcome as Fate, Peers, diff as compare},
+    diff::{Change, Fate, Outcome as End, Peers, diff as compare},
+    ports::Service,
     service_in_words,
 };
 
@@ -20,6 +21,7 @@ use crate::{
     offline::Files,
     online::json,
     render::{self, Page},
+    services::{in_order, left_out},
     trace::listed,
 };
 
@@ -30,7 +32,7 @@ pub(crate) fn diff(wanted: &DiffWanted, output: Output, page: &Page) -> anyhow::
         Output::Text => render::diff::render(&report, page),
         Output::Json => json(serde_json::to_string_pretty(&report))?,
     };
-    Ok(Outcome { text, yes: report.changes.is_empty() })
+    Ok(Outcome { text, yes: report.is_empty() })
 }
 
 fn report(wanted: &DiffWanted) -> anyhow::Result<DiffReport> {
@@ -42,7 +44,7 @@ fn report(wanted: &DiffWanted) -> anyhow::Result<DiffReport> {
         None if new.world.nodes.is_empty() => vec!["this".to_owned()],
         None => new.world.nodes.keys().cloned().collect(),
     };
-    let mut changes = Vec::new();
+    let mut report = DiffReport { enforcement: Vec::new(), changes: Vec::new() };
     for name in names {
         let node = match name.as_str() {
             "this" if wanted.node.is_none() => new.this(None, &wanted.new)?,
@@ -54,11 +56,53 @@ fn report(wanted: &DiffWanted) -> anyhow::Result<DiffReport> {
         };
         let (before, after) = (image(&old)?, image(&new)?);
         let known = names_of(&new.world, &node.name, &node.addresses);
+        report.enforcement.extend(enforcement([&before, &after], &node.name));
         for change in compare(&before, &after) {
-            changes.push(shown(&change, &node.name, [&before, &after], &known));
+            report.changes.push(shown(&change, &node.name, [&before, &after], &known));
         }
     }
-    Ok(DiffReport { changes })
+    Ok(report)
+}
+
+/// Every direction of a subject that one image has in force and the other has
+/// not.
+fn enforcement(images: [&Compiled; 2], node: &str) -> Vec<DiffEnforcement> {
+    let subjects = images.iter().flat_map(|image| &image.subjects).map(|subject| &subject.name);
+    let subjects: BTreeSet<&SubjectName> = subjects.collect();
+    let mut differing = Vec::new();
+    for subject in subjects {
+        for direction in [hostfw_policy::Direction::Ingress, hostfw_policy::Direction::Egress] {
+            let [before, after] = images.map(|image| in_force(image, subject, direction));
+            if before != after {
+                differing.push(DiffEnforcement {
+                    node: node.to_owned(),
+                    subject: named(subject, node),
+                    direction: said(direction),
+                    in_force: after,
+                });
+            }
+        }
+    }
+    differing
+}
+
+fn in_force(image: &Compiled, name: &SubjectName, way: hostfw_policy::Direction) -> bool {
+    image.subjects.iter().any(|subject| subject.name == *name && subject.in_force(way))
+}
+
+fn named(subject: &SubjectName, node: &str) -> String {
+    match subject {
+        SubjectName::Host => node.to_owned(),
+        SubjectName::Forward => format!("{node} forwarding"),
+        SubjectName::Pod { namespace, name } => format!("{namespace}/{name}"),
+    }
+}
+
+fn said(direction: hostfw_policy::Direction) -> Direction {
+    match direction {
+        hostfw_policy::Direction::Ingress => Direction::Ingress,
+        hostfw_policy::Direction::Egress => Direction::Egress,
+    }
 }
 
 /// Who has which address.
@@ -81,26 +125,34 @@ fn shown(
     known: &BTreeMap<IpAddr, String>,
 ) -> DiffChange {
     let rule = |compiled: &Compiled, id: Option<u32>| compiled.rule(id?).map(listed);
+    let answer = |image: &Compiled, fate: Fate| match (fate.outcome, fate.rule) {
+        (End::Pass, Some(_)) => DiffAnswer::Allow,
+        (End::Redirect, _) => DiffAnswer::Proxy,
+        (End::Deny, Some(_)) => DiffAnswer::Deny,
+        (End::Deny, None) => DiffAnswer::DefaultDeny,
+        (End::Pass, None) if in_force(image, &change.subject, change.direction) => {
+            DiffAnswer::DefaultAllow
+        }
+        (End::Pass, None) => DiffAnswer::NotInForce,
+    };
+    let in_words = |services: &[Service]| services.iter().map(service_in_words).collect();
+    let but = left_out(&change.services);
     DiffChange {
         node: node.to_owned(),
-        subject: match &change.subject {
-            SubjectName::Host => node.to_owned(),
-            SubjectName::Forward => format!("{node} forwarding"),
-            SubjectName::Pod { namespace, name } => format!("{namespace}/{name}"),
-        },
-        direction: match change.direction {
-            hostfw_policy::Direction::Ingress => Direction::Ingress,
-            hostfw_policy::Direction::Egress => Direction::Egress,
-        },
+        subject: named(&change.subject, node),
+        direction: said(change.direction),
         change: match (change.before.outcome, change.after.outcome) {
-            (_, Fate::Deny) => DiffKind::Closed,
-            (Fate::Deny, _) => DiffKind::Opened,
-            (Fate::Pass | Fate::Redirect, Fate::Pass | Fate::Redirect) => DiffKind::Proxied,
+            (_, End::Deny) => DiffKind::Closed,
+            (End::Deny, _) => DiffKind::Opened,
+            (End::Pass | End::Redirect, End::Pass | End::Redirect) => DiffKind::Proxied,
         },
         peers: peers(&change.peers, known),
-        services: change.services.iter().map(service_in_words).collect(),
+        services: in_words(&in_order(&change.services)),
+        services_but: (but.len() < change.services.len()).then(|| in_words(&but)),
         before: rule(old, change.before.rule),
+        before_answer: answer(old, change.before),
         after: rule(new, change.after.rule),
+        after_answer: answer(new, change.after),
     }
 }
 

@@ -20,6 +20,7 @@ mod fmt;
 mod offline;
 mod packet;
 mod schema;
+mod services;
 mod trace;
 
 mod render;

@@ -375,8 +375,11 @@ pub(crate) fn differing() -> DiffReport {
         change: DiffKind::Opened,
         peers: vec!["192.0.2.0/24".to_owned()],
         services: vec!["TCP 22".to_owned()],
+        services_but: None,
         before: None,
+        before_answer: DiffAnswer::DefaultDeny,
         after: Some(traced_rule()),
+        after_answer: DiffAnswer::Allow,
     };
     let closed = DiffChange {
         node: "worker-1".to_owned(),
@@ -385,10 +388,13 @@ pub(crate) fn differing() -> DiffReport {
         change: DiffKind::Closed,
         peers: ["a", "b", "c", "d", "e", "f", "g"].map(str::to_owned).to_vec(),
         services: vec!["UDP 53".to_owned()],
+        services_but: None,
         before: Some(traced_rule()),
+        before_answer: DiffAnswer::Allow,
         after: None,
+        after_answer: DiffAnswer::DefaultDeny,
     };
-    DiffReport { changes: vec![opened, closed] }
+    DiffReport { enforcement: Vec::new(), changes: vec![opened, closed] }
 }
 
 fn traced_rule() -> TracedRule {

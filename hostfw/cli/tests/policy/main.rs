@@ -4,6 +4,7 @@
 
 mod cases;
 mod check;
+mod diff;
 mod fmt;
 mod trace;
 
@@ -150,26 +151,6 @@ fn json(output: &Output) -> serde_json::Value {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-#[test]
-fn a_difference_names_peers_services_and_both_rules() {
-    let folder = Folder::good("diff");
-    let narrower = SSH.replace("192.0.2.0/24", "192.0.2.0/25").replace("\"22\"", "\"2222\"");
-    fs::create_dir_all(folder.0.join("new.d")).expect("a temporary folder");
-    fs::write(folder.0.join("new.d/ssh.yaml"), narrower).expect("a temporary file");
-    fs::write(folder.0.join("new.d/etcd.yml"), ETCD).expect("a temporary file");
-    let arguments =
-        ["policy", "diff", "policies.d", "new.d", "--world", "cluster.d", "--node", "cp-1"];
-    let output = folder.hostfw(&arguments);
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    let text = String::from_utf8(output.stdout).expect("text");
-    assert!(text.contains("- closes ingress from 192.0.2.0-192.0.2.65"), "{text}");
-    assert!(text.contains("+ opens ingress from 192.0.2.0-192.0.2.65"), "{text}");
-    assert!(text.contains("TCP 2222"), "{text}");
-    let same = ["policy", "diff", "policies.d", "policies.d", "--world", "cluster.d"];
-    let output = folder.hostfw(&same);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
 #[test]
