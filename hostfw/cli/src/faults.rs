@@ -1,7 +1,7 @@
 //! What is wrong with a node, judged from its status alone. It decides the
 //! first lines of `hostfw status` and its exit code, and nothing else.
 
-use hostfw_api::{Severity, StatusReport};
+use hostfw_api::{Mode, Severity, StatusReport};
 
 /// Every fault, the gravest first; none for a node that is as it should be.
 pub(crate) fn faults(report: &StatusReport) -> Vec<String> {
@@ -35,10 +35,23 @@ pub(crate) fn faults(report: &StatusReport) -> Vec<String> {
     }
     if !report.policies.is_empty() && !report.policies.iter().any(|policy| policy.selects_this_node)
     {
-        faults.push(format!("no policy selects {}: every packet passes", report.node.name));
+        faults.push(format!("no policy selects {}: {}", report.node.name, unselected(report)));
     }
     faults.extend(report.problems.iter().cloned());
     faults
+}
+
+/// What becomes of packets where no policy is about the node: where the
+/// configuration enforces always, the contrary of what becomes of them elsewhere.
+fn unselected(report: &StatusReport) -> &'static str {
+    let modes = [report.ingress, report.egress];
+    if modes.contains(&Mode::Enforcing) {
+        "everything that no built-in rule allows is dropped"
+    } else if modes.contains(&Mode::Audit) {
+        "everything passes, in audit mode alone"
+    } else {
+        "every packet passes"
+    }
 }
 
 fn errors(complaints: &[hostfw_api::Complaint]) -> usize {
@@ -96,6 +109,18 @@ mod tests {
         for policy in &mut report.policies {
             policy.selects_this_node = false;
         }
+        report.ingress = Mode::NotEnforced;
         assert_eq!(faults(&report), ["no policy selects cp-1: every packet passes"]);
+        // `enforcement: always`
+        (report.ingress, report.egress) = (Mode::Enforcing, Mode::Enforcing);
+        assert_eq!(
+            faults(&report),
+            ["no policy selects cp-1: everything that no built-in rule allows is dropped"]
+        );
+        (report.ingress, report.egress) = (Mode::Audit, Mode::Audit);
+        assert_eq!(
+            faults(&report),
+            ["no policy selects cp-1: everything passes, in audit mode alone"]
+        );
     }
 }
