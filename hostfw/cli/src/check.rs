@@ -85,14 +85,13 @@ fn report(wanted: &CheckWanted) -> anyhow::Result<CheckReport> {
             }
         }
     }
-    let named = node.as_ref();
+    let node = node.as_ref();
     let anywhere = ThisNode::default();
-    let node = named.unwrap_or(&anywhere);
     let mut sources: Vec<Source> = guardrails::among(&files.sources).cloned().collect();
     for path in &wanted.guardrails {
         sources.extend(directory::read(path)?.sources);
     }
-    match files.held_against(&sources, node, circumstances) {
+    match files.held_against(&sources, node.unwrap_or(&anywhere), circumstances) {
         Ok(complaints) => {
             report.accepted &= complaints.iter().all(|one| one.severity != Severity::Error);
             report.complaints.extend(complaints);
@@ -102,7 +101,7 @@ fn report(wanted: &CheckWanted) -> anyhow::Result<CheckReport> {
             report.complaints.push(does_not_fit(wanted, &error));
         }
     }
-    add_cases(&mut report, &files, files.answers(named, circumstances));
+    add_cases(&mut report, &files, files.answers(node, circumstances));
     report.complaints.extend(files.warnings(node, circumstances, image.as_ref()));
     Ok(report)
 }

@@ -144,11 +144,11 @@ impl Files {
         hostfw_policy::compile(&self.policies, &self.world, node, &options(circumstances), 1)
     }
 
-    /// Warnings about policies and world together, and about the image of the
-    /// node where there is one.
+    /// Warnings about policies and world together, and about the node and its
+    /// image where there is one.
     pub(crate) fn warnings(
         &self,
-        node: &ThisNode,
+        node: Option<&ThisNode>,
         circumstances: &Circumstances,
         compiled: Option<&Compiled>,
     ) -> Vec<hostfw_api::Complaint> {

@@ -135,7 +135,7 @@ impl Inputs {
         let mut warnings = policies.warnings.clone();
         warnings.extend_from_slice(&world.warnings);
         let (sources, parsed) = (&policies.snapshot.sources, &policies.parsed);
-        let about_rules = lint(sources, parsed, &world.parsed, node, options, Some(compiled));
+        let about_rules = lint(sources, parsed, &world.parsed, Some(node), options, Some(compiled));
         warnings.extend(about_rules);
         warnings
     }

@@ -56,7 +56,9 @@ const UNKNOWN_CODE: &str = "unknown-code";
 pub(crate) struct Scene<'a> {
     pub(crate) policies: &'a [Policy],
     pub(crate) world: &'a World,
+    /// One that nobody knows, where none is named.
     pub(crate) node: &'a ThisNode,
+    pub(crate) is_named: bool,
     pub(crate) options: &'a Options,
 }
 
@@ -106,16 +108,18 @@ impl Findings {
 
 /// Warnings about policies in this world, in the order of the files. `sources`
 /// are the files the policies were read from; what is seen in the image only is
-/// left out where there is none.
+/// left out where there is none, and without a node what is seen on one.
 pub fn lint(
     sources: &[Source],
     policies: &[Policy],
     world: &World,
-    node: &ThisNode,
+    node: Option<&ThisNode>,
     options: &Options,
     compiled: Option<&Compiled>,
 ) -> Vec<Complaint> {
-    let scene = Scene { policies, world, node, options };
+    let nobody = ThisNode::default();
+    let is_named = node.is_some();
+    let scene = Scene { policies, world, node: node.unwrap_or(&nobody), is_named, options };
     let mut findings = Findings::default();
     subjects::find(&scene, &mut findings);
     peers::find(&scene, &mut findings);

@@ -47,7 +47,14 @@ fn answer(case: &Path) -> String {
     let is_refused = complaints.iter().any(|one| one.severity == Severity::Error);
     let compiled =
         (!is_refused).then(|| compile(&policies, &world, node, options, 7).expect("fits"));
-    complaints.extend(lint(&policy_files, &policies, &world, node, options, compiled.as_ref()));
+    complaints.extend(lint(
+        &policy_files,
+        &policies,
+        &world,
+        Some(node),
+        options,
+        compiled.as_ref(),
+    ));
 
     let mut shown = String::new();
     for complaint in &complaints {

@@ -35,7 +35,7 @@ pub fn policies(bytes: &[u8]) {
     for pods in [false, true] {
         let options = Options { pods, ..Options::default() };
         if let Ok(compiled) = compile(&policies, &world, &node, &options, 1) {
-            let found = lint(&sources, &policies, &world, &node, &options, Some(&compiled));
+            let found = lint(&sources, &policies, &world, Some(&node), &options, Some(&compiled));
             check(bytes, &found);
         }
     }

@@ -20,6 +20,25 @@ fn a_good_directory_is_accepted_and_shows_whom_it_selects() {
 }
 
 #[test]
+fn a_policy_selects_nothing_only_where_somebody_is_known() {
+    let one = NODES.split("---\n").nth(1).expect("worker-1 alone");
+    let folder = Folder::with("nobody", &[("policies.d/etcd.yaml", ETCD), ("one.d/n.yaml", one)]);
+    let warnings = |more: &[&str]| {
+        let output = folder.hostfw(&[&["policy", "check", "policies.d"], more].concat());
+        let text = String::from_utf8(output.stdout).expect("text");
+        let mut lines = text.lines().skip_while(|line| !line.contains("[selects-nothing]"));
+        let words: Vec<&str> = lines.by_ref().take(2).flat_map(str::split_whitespace).collect();
+        words.join(" ")
+    };
+    assert_eq!(warnings(&[]), "");
+    assert_eq!(warnings(&["-o", "github"]), "");
+    let one = warnings(&["--world", "one.d"]);
+    assert!(one.contains("this selects nothing: not the only node that is known"), "{one}");
+    let named = warnings(&["--node", "worker-1"]);
+    assert!(named.contains("not this node, the only one known"), "{named}");
+}
+
+#[test]
 fn a_named_node_shows_what_would_be_loaded() {
     let folder = Folder::good("node");
     let world = ["--world", "cluster.d", "--node", "worker-1"];

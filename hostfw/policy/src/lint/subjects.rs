@@ -50,9 +50,10 @@ struct Labels {
 
 impl Labels {
     fn of(scene: &Scene<'_>) -> Self {
-        let Scene { world, node, options, .. } = scene;
-        let mut nodes = vec![identity::own_labels(world, node, options)];
-        let others = world.nodes.keys().filter(|name| **name != node.name);
+        let Scene { world, node, is_named, options, .. } = scene;
+        let own = is_named.then(|| identity::own_labels(world, node, options));
+        let mut nodes = Vec::from_iter(own);
+        let others = world.nodes.keys().filter(|name| !is_named || **name != node.name);
         nodes.extend(others.map(|name| {
             let other = crate::node::ThisNode { name: name.clone(), ..Default::default() };
             identity::own_labels(world, &other, options)
@@ -81,12 +82,15 @@ fn selects_nothing(
     scene: &Scene<'_>,
     findings: &mut Findings,
 ) {
-    // Without any pod in the world nothing can be said about pods.
+    // Of pods, or of nodes, nothing can be said where none is known.
     if known.is_empty() || known.iter().any(|labels| selector.selects(labels)) {
         return;
     }
     let what = match known.len() {
-        1 if kind == "node" => "this selects nothing: not this node, the only one known".to_owned(),
+        1 if kind == "node" && scene.is_named => {
+            "this selects nothing: not this node, the only one known".to_owned()
+        }
+        1 => format!("this selects nothing: not the only {kind} that is known"),
         n => format!("this selects nothing: none of the {n} {kind}s that are known"),
     };
     let instead = hint(selector, known, scene).unwrap_or_else(|| {
