@@ -90,6 +90,10 @@ pub struct CheckedNode {
     pub egress_in_force: bool,
     /// Whether a policy of scope `forward` selects it.
     pub forward_in_force: bool,
+    /// Whether `enforcement: never` keeps everything out of force, whatever
+    /// rules select it.
+    #[serde(default)]
+    pub never_enforced: bool,
     /// Rules that would be loaded, built-in ones included.
     pub n_rules: u32,
     /// Size of the image that would be loaded.

@@ -25,6 +25,10 @@ pub struct StatusReport {
     pub egress: Mode,
     /// What the kernel does with packets that this host forwards for others.
     pub forwarded: Mode,
+    /// Whether `enforcement: never` keeps everything out of force, whatever
+    /// rules select this node.
+    #[serde(default)]
+    pub never_enforced: bool,
     /// Whether default denies are reported rather than enforced.
     pub audit: AuditState,
     /// The generation in force; none before the first one.
@@ -75,7 +79,7 @@ pub enum Mode {
     /// No generation is loaded: everything passes.
     NoPolicy,
     /// A generation is loaded, and no rule selects this node in this
-    /// direction: everything passes.
+    /// direction, or the configuration enforces never: everything passes.
     NotEnforced,
     /// Rules decide; what no rule allows passes and is reported. Deny rules
     /// are enforced.

@@ -110,6 +110,7 @@ fn status() -> StatusReport {
         ingress: Mode::Audit,
         egress: Mode::NotEnforced,
         forwarded: Mode::NotEnforced,
+        never_enforced: false,
         audit: AuditState {
             on: true,
             since_unix_s: NOW_UNIX_S - 7_200,
@@ -323,6 +324,7 @@ fn check() -> CheckReport {
             ingress_in_force: true,
             egress_in_force: false,
             forward_in_force: false,
+            never_enforced: false,
             n_rules: 14,
             n_bytes: 268_436,
         }),

@@ -12,7 +12,7 @@ use hostfw_policy::{
 
 use crate::{
     Outcome,
-    arguments::{CheckWanted, Form},
+    arguments::{CheckWanted, Enforcement, Form},
     directory,
     failure::Failure,
     offline::{self, Files},
@@ -76,7 +76,8 @@ fn report(wanted: &CheckWanted) -> anyhow::Result<CheckReport> {
     if let Some(node) = &node {
         match files.compile(node, circumstances) {
             Ok(compiled) => {
-                report.node = Some(on_node(node.name.clone(), &compiled));
+                let never = circumstances.enforcement == Enforcement::Never;
+                report.node = Some(on_node(node.name.clone(), &compiled, never));
                 image = Some(compiled);
             }
             Err(error) => {
@@ -163,13 +164,14 @@ fn does_not_fit(wanted: &CheckWanted, error: &CompileError) -> Complaint {
     }
 }
 
-fn on_node(name: String, compiled: &Compiled) -> CheckedNode {
+fn on_node(name: String, compiled: &Compiled, never_enforced: bool) -> CheckedNode {
     let n_bytes = compiled.words.len().saturating_mul(size_of::<u32>());
     CheckedNode {
         name,
         ingress_in_force: compiled.in_force(Direction::Ingress),
         egress_in_force: compiled.in_force(Direction::Egress),
         forward_in_force: compiled.subject(&SubjectName::Forward).is_some(),
+        never_enforced,
         n_rules: count(compiled.rules.len()),
         n_bytes: u64::try_from(n_bytes).unwrap_or(u64::MAX),
     }

@@ -27,7 +27,7 @@ use hostfw_policy::{
 
 use crate::{
     Outcome,
-    arguments::{Flags, Output, TraceWanted, Tuple, Way},
+    arguments::{Enforcement, Flags, Output, TraceWanted, Tuple, Way},
     failure::Failure,
     offline::Files,
     online::json,
@@ -130,7 +130,10 @@ fn report(wanted: &TraceWanted, way: Way, peer: &str, what: What) -> anyhow::Res
         let answer = format!("{} has no known {family} address; {local} stands for it", node.name);
         steps.push(step("node", answer));
     }
-    steps.extend(case.asked_of_image(&judged, &words, &compiled, &node, &files));
+    let never = wanted.circumstances.enforcement == Enforcement::Never;
+    steps.push(step("stage", case.stage()));
+    steps.push(step("in force?", case.in_force(&compiled, &node, never)));
+    steps.extend(case.asked_of_image(&judged, &words, &node, &files));
     steps.extend(asked_of_host(judged.verdict.reason, &model.take_questions()));
     steps.push(step("verdict", meaning(judged.verdict.reason)));
     let rule = traced(&compiled, judged.verdict.rule);
@@ -196,30 +199,37 @@ impl Case {
         Ok(Self { direction, peer, protocol, port, packet })
     }
 
+    /// Which addresses the packet has where it is judged.
+    fn stage(&self) -> &'static str {
+        match self.direction {
+            Direction::Ingress => "as it arrives, before any translation (node port, host port)",
+            Direction::Egress => "as it leaves, behind any translation",
+        }
+    }
+
+    /// Whether its direction is in force, and why not.
+    fn in_force(&self, compiled: &Compiled, node: &ThisNode, never: bool) -> String {
+        let (way, in_force) = match self.direction {
+            Direction::Ingress => ("ingress", compiled.in_force(Direction::Ingress)),
+            Direction::Egress => ("egress", compiled.in_force(Direction::Egress)),
+        };
+        match in_force {
+            true => format!("{way} is in force on {}", node.name),
+            false if never => format!("{way} is not in force: `enforcement: never`"),
+            false => format!("{way} is not in force: no rule selects {} there", node.name),
+        }
+    }
+
     /// The look-ups in the image, asked again one by one; only as far as the
     /// decision went.
     fn asked_of_image<I: Image>(
         &self,
         judged: &Judged,
         image: &I,
-        compiled: &Compiled,
         node: &ThisNode,
         files: &Files,
     ) -> Vec<TraceStep> {
-        let (way, in_force) = match self.direction {
-            Direction::Ingress => ("ingress", compiled.in_force(Direction::Ingress)),
-            Direction::Egress => ("egress", compiled.in_force(Direction::Egress)),
-        };
-        let in_force = if in_force {
-            format!("{way} is in force on {}", node.name)
-        } else {
-            format!("{way} is not in force: no rule selects {} there", node.name)
-        };
-        let stage = match self.direction {
-            Direction::Ingress => "as it arrives, before any translation (node port, host port)",
-            Direction::Egress => "as it leaves, behind any translation",
-        };
-        let mut steps = vec![step("stage", stage.to_owned()), step("in force?", in_force)];
+        let mut steps = Vec::new();
         let verdict = &judged.verdict;
         if verdict.verdict == 0 {
             return steps;

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use hostfw_policy::{Complaint, World, node_labels};
+use hostfw_policy::{Complaint, Enforcement, World, node_labels};
 
 use crate::{
     audit::AuditState,
@@ -42,6 +42,8 @@ pub struct StatusReport {
     pub labels: BTreeMap<String, String>,
     /// Audit mode as it shall be.
     pub audit: AuditState,
+    /// Whether the configuration enforces never.
+    pub never_enforced: bool,
     /// What is in force.
     pub generation: Option<GenerationReport>,
     /// The newest state of the files, where it was refused.
@@ -118,6 +120,7 @@ impl Control {
             node: self.config.node_name(&self.hostname).to_owned(),
             labels: self.node_labels(),
             audit: self.audit.state(),
+            never_enforced: self.never_enforced(),
             generation: self.generation_report(),
             refused: self.refused(),
             not_in_force: self.generations.refusals().collect(),
@@ -126,6 +129,13 @@ impl Control {
             links: self.links_report(),
             problems: self.problems(),
         }
+    }
+
+    /// Whether what was compiled last is in force nowhere, as the configuration
+    /// wants it.
+    fn never_enforced(&self) -> bool {
+        let options = self.generations.inputs().map(|inputs| inputs.options);
+        options.is_some_and(|options| options.enforcement == Enforcement::Never)
     }
 
     /// What selectors see: with the world in use, or, before there is one, with
@@ -194,6 +204,7 @@ impl Control {
                     !one.ingress_in_force && !one.egress_in_force && !one.forward_in_force()
                 });
                 let mode = match (idle, audit) {
+                    (true, _) if self.never_enforced() => "nothing enforced (enforcement: never)",
                     (true, _) => "no rule selects this node",
                     (false, true) => "auditing",
                     (false, false) => "enforcing",

@@ -119,6 +119,7 @@ fn status(report: &StatusReport, shell: &Shell) -> said::StatusReport {
         ingress: mode(live, kernel, Direction::Ingress),
         egress: mode(live, kernel, Direction::Egress),
         forwarded: forwarded(live, kernel),
+        never_enforced: report.never_enforced,
         audit: audit_state(report.audit),
         generation: live.and_then(|live| generation(live, kernel)),
         refused: report.refused.as_ref().map(|refused| said::RefusedSet {

@@ -87,10 +87,10 @@ fn on_node(node: &CheckedNode, policies: &[CheckedPolicy], page: &Page) -> Strin
     let mut table = Table::new(0, [left(""), wrapping("")]);
     table.row(["Node".into(), node.name.clone().into()]);
     for (name, in_force) in [("Ingress", node.ingress_in_force), ("Egress", node.egress_in_force)] {
-        let words = if in_force {
-            "in force: what no rule allows is dropped"
-        } else {
-            "not in force: no rule selects this node, everything passes"
+        let words = match in_force {
+            true => "in force: what no rule allows is dropped",
+            false if node.never_enforced => "not in force: `enforcement: never`, everything passes",
+            false => "not in force: no rule selects this node, everything passes",
         };
         table.row([name.into(), words.into()]);
     }

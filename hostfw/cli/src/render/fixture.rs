@@ -33,6 +33,7 @@ pub(crate) fn status() -> StatusReport {
         ingress: Mode::Enforcing,
         egress: Mode::NotEnforced,
         forwarded: Mode::NotEnforced,
+        never_enforced: false,
         audit: AuditState {
             on: false,
             since_unix_s: NOW_UNIX_S - 7_500,
@@ -339,6 +340,7 @@ pub(crate) fn checked() -> CheckReport {
             ingress_in_force: true,
             egress_in_force: false,
             forward_in_force: false,
+            never_enforced: false,
             n_rules: 14,
             n_bytes: 268_436,
         }),

@@ -73,11 +73,11 @@ fn facts(report: &StatusReport, now_unix_s: u64, page: &Page) -> String {
         table.row(["".into(), format!("{key}={value}").into()]);
     }
     for (name, mode) in [("Ingress", report.ingress), ("Egress", report.egress)] {
-        let (words, paint) = mode_words(mode);
+        let (words, paint) = mode_words(mode, report.never_enforced);
         table.row([name.into(), Cell::painted(words, paint)]);
     }
     if matches!(report.forwarded, Mode::Audit | Mode::Enforcing) {
-        let (words, paint) = mode_words(report.forwarded);
+        let (words, paint) = mode_words(report.forwarded, report.never_enforced);
         table.row(["Forwarded".into(), Cell::painted(words, paint)]);
     }
     table.row(["Audit".into(), audit_words(&report.audit, now_unix_s).into()]);
@@ -131,8 +131,11 @@ fn flows(tables: &TablesReport, table: &mut Table) {
 }
 
 /// A mode in words, and how good it is.
-pub(crate) fn mode_words(mode: Mode) -> (&'static str, Paint) {
+fn mode_words(mode: Mode, never_enforced: bool) -> (&'static str, Paint) {
     match mode {
+        Mode::NotEnforced if never_enforced => {
+            ("not in force: `enforcement: never`, everything passes", Paint::Notice)
+        }
         Mode::NoPolicy => ("no generation is loaded: everything passes", Paint::Notice),
         Mode::NotEnforced => ("no rule selects this node: everything passes", Paint::Notice),
         Mode::Audit => ("audit: what no rule allows passes and is reported", Paint::Notice),
@@ -322,6 +325,19 @@ mod tests {
         full.tables.own.evicted = u64::MAX;
         full.tables.admitted_tcp.evicted = 1;
         assert!(render(&full, NOW_UNIX_S, &Page::PLAIN).contains("evicted to make room"));
+    }
+
+    #[test]
+    fn a_node_that_is_never_enforced_has_rules_all_the_same() {
+        let report = StatusReport { ingress: Mode::NotEnforced, never_enforced: true, ..status() };
+        let text = render(&report, NOW_UNIX_S, &Page::PLAIN);
+        assert!(
+            text.contains(
+                "\nIngress     not in force: `enforcement: never`, everything passes\n\
+                 Egress      not in force: `enforcement: never`, everything passes\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

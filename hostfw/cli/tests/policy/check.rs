@@ -62,6 +62,18 @@ fn a_named_node_shows_what_would_be_loaded() {
 }
 
 #[test]
+fn what_is_never_enforced_is_not_for_want_of_rules() {
+    let folder = Folder::good("never");
+    let never = ["--node", "cp-1", "--enforcement", "never"];
+    let output = folder.hostfw(&[&["policy", "check", "policies.d"], &never[..]].concat());
+    let line = "Ingress  not in force: `enforcement: never`, everything passes\n";
+    shows(&output, 0, &[line, "Selected by: ssh\n"]);
+    let packet = ["ingress", "198.51.100.1", "tcp/22"];
+    let trace = [&["policy", "trace", "policies.d"], &never[..], &packet].concat();
+    shows(&folder.hostfw(&trace), 0, &["ingress is not in force: `enforcement: never`\n"]);
+}
+
+#[test]
 fn a_policy_for_pods_selects_pods() {
     let folder = Folder::good("pods");
     let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
