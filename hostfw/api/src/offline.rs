@@ -323,8 +323,12 @@ pub struct CasesReport {
     pub passed: u64,
     /// Number of cases that failed.
     pub failed: u64,
-    /// Every case, in the order of the files.
+    /// Every case that was asked, in the order of the files.
     pub cases: Vec<CaseReport>,
+    /// Cases that could not be asked, in the order of the files. They may pass
+    /// or fail on a node.
+    #[serde(default)]
+    pub not_run: Vec<CaseNotRun>,
 }
 
 /// What became of one case.

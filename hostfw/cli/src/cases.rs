@@ -1,10 +1,10 @@
 //! `hostfw policy test`: the cases beside the policies, asked of the images that
 //! the daemon would load.
 
-use hostfw_api::{CaseReport, CasesReport};
+use hostfw_api::{CaseNotRun, CaseReport, CasesReport};
 use hostfw_policy::{
     Severity,
-    cases::{read_cases, run},
+    cases::{Answers, Unasked},
 };
 
 use crate::{
@@ -13,10 +13,10 @@ use crate::{
     failure::Failure,
     offline::Files,
     online::json,
-    render::{self, Page},
+    render::{self, Page, figures::place},
 };
 
-/// Yes when every case passes.
+/// Yes when every case that was run passes; an error when none was.
 pub(crate) fn test(wanted: &TestWanted, form: Form, page: &Page) -> anyhow::Result<Outcome> {
     let report = report(wanted)?;
     let text = match form {
@@ -31,18 +31,26 @@ pub(crate) fn test(wanted: &TestWanted, form: Form, page: &Page) -> anyhow::Resu
 }
 
 fn report(wanted: &TestWanted) -> anyhow::Result<CasesReport> {
-    let files = Files::accepted(&wanted.circumstances)?;
-    let node = files.this(wanted.node.as_deref(), &wanted.circumstances)?;
-    let (cases, complaints) = read_cases(&files.sources, &files.world, &node);
+    let circumstances = &wanted.circumstances;
+    let files = Files::accepted(circumstances)?;
+    // Labels or addresses without a name say enough of a node to ask it.
+    let is_told = !circumstances.labels.is_empty() || !circumstances.addresses.is_empty();
+    let node = match wanted.node.as_deref() {
+        None if !is_told => None,
+        name => Some(files.this(name, circumstances)?),
+    };
+    let Answers { results, unasked, complaints } = files.answers(node.as_ref(), circumstances);
     if let Some(first) = complaints.iter().find(|one| one.severity == Severity::Error) {
         let place = format!("{}:{}:{}", first.path, first.line, first.column);
         anyhow::bail!("{place}: {}; write {}", first.what, first.instead);
     }
-    if cases.is_empty() {
-        anyhow::bail!("there are no cases: no file of the directory ends in .test.yaml");
+    if results.is_empty() {
+        let Some(first) = unasked.first() else {
+            anyhow::bail!("there are no cases: no file of the directory ends in .test.yaml");
+        };
+        let (place, why) = (place(&first.path, first.at.line), &first.why);
+        anyhow::bail!("no case was run; {place}: {why}; {}", render::cases::NAME_THEM);
     }
-    let mut atlas = files.atlas(&node, &wanted.circumstances);
-    let results = run(cases, &mut atlas);
     let cases: Vec<CaseReport> = results
         .iter()
         .map(|result| CaseReport {
@@ -57,5 +65,13 @@ fn report(wanted: &TestWanted) -> anyhow::Result<CasesReport> {
         let n = cases.iter().filter(|case| case.passed == passed).count();
         u64::try_from(n).unwrap_or(u64::MAX)
     };
-    Ok(CasesReport { passed: count(true), failed: count(false), cases })
+    let (passed, failed) = (count(true), count(false));
+    let not_run = unasked.into_iter().map(not_run).collect();
+    Ok(CasesReport { passed, failed, cases, not_run })
+}
+
+/// A case that could not be asked, as it is shown.
+pub(crate) fn not_run(case: Unasked) -> CaseNotRun {
+    let Unasked { path, at, name, why } = case;
+    CaseNotRun { name, path, line: at.line, why }
 }

@@ -1,9 +1,7 @@
 //! `hostfw policy check`: would the daemon take these files, whom do they
 //! select, and what do they come to on one node?
 
-use hostfw_api::{
-    CaseNotRun, CheckReport, CheckedCases, CheckedNode, CheckedPolicy, Complaint, Severity,
-};
+use hostfw_api::{CheckReport, CheckedCases, CheckedNode, CheckedPolicy, Complaint, Severity};
 use hostfw_policy::{
     CompileError, Compiled, Direction, PodName, Policy, Source, SubjectName, ThisNode,
     cases::{self, Answers},
@@ -13,6 +11,7 @@ use hostfw_policy::{
 use crate::{
     Outcome,
     arguments::{CheckWanted, Enforcement, Form},
+    cases::not_run,
     directory,
     failure::Failure,
     offline::{self, Files},
@@ -113,13 +112,7 @@ fn add_cases(report: &mut CheckReport, files: &Files, answers: Answers) {
     let is_error = |one: &hostfw_policy::Complaint| one.severity == hostfw_policy::Severity::Error;
     report.accepted &= !complaints.iter().any(is_error);
     report.complaints.extend(complaints.into_iter().map(offline::complaint));
-    let not_run = unasked.into_iter().map(|one| CaseNotRun {
-        name: one.name,
-        path: one.path,
-        line: one.at.line,
-        why: one.why,
-    });
-    report.cases.not_run.extend(not_run);
+    report.cases.not_run.extend(unasked.into_iter().map(not_run));
     for result in &results {
         if result.passed() {
             report.cases.passed += 1;

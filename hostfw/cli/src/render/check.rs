@@ -1,9 +1,10 @@
 //! `hostfw policy check`: complaints as a compiler prints them, then what the
 //! policies come to.
 
-use hostfw_api::{CaseNotRun, CheckReport, CheckedCases, CheckedNode, CheckedPolicy, Severity};
+use hostfw_api::{CheckReport, CheckedCases, CheckedNode, CheckedPolicy, Severity};
 
 use crate::render::{
+    cases::not_run_lines,
     complaint,
     figures::{bytes, count, counted, place},
     page::{Page, Paint},
@@ -63,25 +64,9 @@ fn cases(cases: &CheckedCases, page: &Page) -> String {
         return String::new();
     }
     let mut text = format!("Cases: {}.\n", sums.join(", "));
-    for case in not_run.iter().take(SHOWN_CASES) {
-        let CaseNotRun { name, path, line, why } = case;
-        let words = format!("{name} ({}): {why}", place(path, *line));
-        text.push_str(&page.words("  not run: ", 4, &words));
-    }
-    let more = not_run.len().saturating_sub(SHOWN_CASES);
-    if more > 0 {
-        text.push_str(&format!("  and {more} more\n"));
-    }
-    if n_not_run > 0 {
-        text.push_str(&page.words("  ", 2, NAME_THEM));
-    }
+    text.push_str(&not_run_lines(not_run, page));
     text
 }
-
-/// Cases that were not run and are shown; of the others their number.
-const SHOWN_CASES: usize = 6;
-
-const NAME_THEM: &str = "--node NAME says which node `host` is, --world DIR who else there is.";
 
 fn on_node(node: &CheckedNode, policies: &[CheckedPolicy], page: &Page) -> String {
     let mut table = Table::new(0, [left(""), wrapping("")]);
@@ -148,6 +133,7 @@ fn selections(policies: &[CheckedPolicy], page: &Page) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use hostfw_api::CaseNotRun;
 
     use super::*;
     use crate::render::fixture::{checked, checked_with_pods, complaint, fits, ignored};

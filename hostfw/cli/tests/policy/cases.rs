@@ -113,3 +113,41 @@ fn a_case_that_cannot_be_asked_without_a_node_is_not_run() {
     let output = checked_with_cases("alone", unknown, &["--node", "cp-1"]);
     shows(&output, 1, &["error[test-unknown]: `shop/a` is no"]);
 }
+
+#[test]
+fn a_case_about_this_node_is_not_run_where_no_node_is_named() {
+    let folder = Folder::good("cases-host");
+    let cases = |more: &str| {
+        let host = "- {name: etcd, from: world, to: host, port: tcp/2379, expect: allow}\n";
+        fs::write(folder.0.join("policies.d/a.test.yaml"), format!("tests:\n{host}{more}"))
+            .expect("a temporary file");
+    };
+    let test = |more: &[&str]| {
+        let arguments = ["policy", "test", "policies.d", "--world", "cluster.d"];
+        folder.hostfw(&[&arguments[..], more].concat())
+    };
+    cases("");
+    for form in ["text", "json", "junit"] {
+        let output = test(&["-o", form]);
+        shows(&output, 2, &[]);
+        let message = stderr(&output);
+        assert!(
+            message.contains("no case was run") && message.contains("--node NAME"),
+            "{message}"
+        );
+    }
+    shows(&test(&["--node", "cp-1"]), 1, &["FAIL etcd"]);
+    // Labels alone say enough of a node.
+    shows(&test(&["--label", "node-role.kubernetes.io/control-plane="]), 1, &["FAIL etcd"]);
+
+    cases("- {from: 192.0.2.7, to: cp-1, port: tcp/22, expect: allow}\n");
+    let lines = [
+        "Passed: 1 of 1 case; 1 not run.\n  not run: etcd (policies.d/a.test.yaml:2): `host` is",
+        "  --node NAME says which node `host` is, --world DIR who else there is.\n",
+    ];
+    shows(&test(&[]), 0, &lines);
+    let report = json(&test(&["-o", "json"]));
+    assert_eq!(report["not_run"][0]["name"], "etcd", "{report}");
+    let output = test(&["-o", "junit"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("<skipped message=\"`host` is"));
+}
