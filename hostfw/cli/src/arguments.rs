@@ -247,7 +247,7 @@ pub(crate) struct TraceWanted {
     #[arg(long, value_name = "END", requires = "from")]
     pub(crate) to: Option<String>,
     /// The node that forwards the connection: ask its policy about that
-    #[arg(long, value_name = "NAME", requires = "from")]
+    #[arg(long, value_name = "NAME", requires = "from", conflicts_with = "node")]
     pub(crate) through: Option<String>,
     /// WHAT is tcp/PORT, udp/PORT, sctp/PORT, icmp/TYPE, icmpv6/TYPE, ping, or
     /// a protocol by name or number; without --from and --to it comes behind
@@ -255,9 +255,9 @@ pub(crate) struct TraceWanted {
     /// address, a node or NAMESPACE/POD
     #[arg(value_name = "[DIRECTION PEER] WHAT", num_args = 1..=3, required = true)]
     pub(crate) packet: Vec<String>,
-    /// Place of a TCP packet in its connection
-    #[arg(long, value_enum, default_value_t = Flags::Syn)]
-    pub(crate) flags: Flags,
+    /// Place of a TCP packet in its connection [default: syn]
+    #[arg(long, value_enum)]
+    pub(crate) flags: Option<Flags>,
 }
 
 /// What `policy trace` is about.
@@ -274,6 +274,9 @@ impl TraceWanted {
     pub(crate) fn tuple(&self) -> Result<Tuple, Failure> {
         let usage = |text: String| Failure::Usage(text);
         match (self.packet.as_slice(), &self.from) {
+            ([_], Some(_)) if self.flags.is_some() => {
+                Err(usage("--flags is for a packet, not for --from and --to".to_owned()))
+            }
             ([what], Some(_)) => Ok(Tuple::Connection(what.parse().map_err(usage)?)),
             ([way, peer, what], None) => {
                 let way = Way::from_str(way, true).map_err(|_what| {

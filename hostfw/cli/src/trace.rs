@@ -57,7 +57,9 @@ fn connection(
     page: &Page,
 ) -> anyhow::Result<Outcome> {
     let files = Files::accepted(&wanted.circumstances)?;
-    let node = files.this(wanted.node.as_deref(), &wanted.circumstances)?;
+    // Labels and addresses are those of the node that is asked.
+    let name = wanted.through.as_deref().or(wanted.node.as_deref());
+    let node = files.this(name, &wanted.circumstances)?;
     let read = |text: &Option<String>| {
         End::read(text.as_deref().unwrap_or_default(), &files.world, &node)
             .map_err(|error| Failure::Usage(error.to_string()))
@@ -66,10 +68,7 @@ fn connection(
     let mut atlas = files.atlas(&node, &wanted.circumstances);
     let judged = match &wanted.through {
         None => atlas.judge(&from, &to, what)?,
-        Some(through) => {
-            files.node(through, &wanted.circumstances)?;
-            atlas.judge_forwarded(through, &from, &to, what)?.to_vec()
-        }
+        Some(through) => atlas.judge_forwarded(through, &from, &to, what)?.to_vec(),
     };
     let is_forwarded = wanted.through.is_some();
     let ends: Vec<TracedEnd> = judged.iter().map(|one| traced_end(one, is_forwarded)).collect();
@@ -120,7 +119,7 @@ fn report(wanted: &TraceWanted, way: Way, peer: &str, what: What) -> anyhow::Res
     let compiled = files
         .compile(&node, &wanted.circumstances)
         .with_context(|| format!("compile the policies for {}", node.name))?;
-    let case = Case::new((way, what, wanted.flags), peer, local)?;
+    let case = Case::new((way, what, wanted.flags.unwrap_or(Flags::Syn)), peer, local)?;
     let model = Model::default();
     let words = compiled.words.as_slice();
     let judged = judge(case.direction, &Bytes::ip(&case.packet), &words, &model, false);

@@ -164,3 +164,37 @@ fn a_connection_is_judged_at_both_of_its_ends() {
     assert_eq!(report["ends"].as_array().map(Vec::len), Some(1), "nothing is known of the outside");
     assert_eq!(ends("192.0.2.66", "10.0.0.2", "ping", 1)["ends"][0]["rule"]["kind"], "deny");
 }
+
+#[test]
+fn an_option_that_would_have_no_effect_is_wrong_usage() {
+    let folder = Folder::good("no-effect");
+    let trace = |more: &[&str]| {
+        let ends = ["--from", "cp-1", "--to", "worker-1", "tcp/22"];
+        let arguments = ["policy", "trace", "policies.d", "--world", "cluster.d"];
+        folder.hostfw(&[&arguments[..], &ends, more].concat())
+    };
+    let output = trace(&["--flags", "ack"]);
+    shows(&output, 64, &[]);
+    let message = stderr(&output);
+    assert!(message.contains("--flags is for a packet, not for --from and --to"), "{message}");
+    let output = trace(&["--through", "cp-1", "--node", "worker-1"]);
+    shows(&output, 64, &[]);
+    assert!(stderr(&output).contains("cannot be used with"), "{}", stderr(&output));
+    assert_ne!(trace(&["--through", "cp-1"]).status.code(), Some(64));
+}
+
+#[test]
+fn labels_are_those_of_the_node_that_forwards() {
+    let policy = "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\n\
+                  metadata: {name: f, annotations: {hostfw.io/scope: forward}}\n\
+                  spec: {nodeSelector: {matchLabels: {role: gw}}, \
+                  ingress: [{fromCIDR: [192.0.2.0/24]}]}\n";
+    let folder = Folder::with("through", &[("policies.d/f.yaml", policy)]);
+    let trace = |more: &[&str]| {
+        let ends =
+            ["--from", "198.51.100.7", "--to", "198.51.100.1", "tcp/22", "--through", "gw-1"];
+        folder.hostfw(&[&["policy", "trace", "policies.d"], &ends[..], more].concat())
+    };
+    shows(&trace(&[]), 0, &["by sender: allowed: no policy is in force\n"]);
+    shows(&trace(&["--label", "role=gw"]), 1, &["by sender: denied: no rule allows it\n"]);
+}
