@@ -176,7 +176,7 @@ fn policies(report: &StatusReport, page: &Page) -> String {
         .map(|policy| policy.name.as_str())
         .collect();
     if !others.is_empty() {
-        text.push_str(&heading("Policies for other nodes", page));
+        text.push_str(&heading("Policies that do not select this node", page));
         text.push_str(&page.words("  ", 2, &others.join(", ")));
     }
     text
@@ -231,7 +231,7 @@ mod tests {
               host-all               11  /etc/hostfw/policies.d/host-all.yaml:1
               host-control-plane      3  /etc/hostfw/policies.d/host-control-plane.yaml:1
 
-            Policies for other nodes
+            Policies that do not select this node
               host-infra
         "#]]
         .assert_eq(&text);
@@ -299,7 +299,7 @@ mod tests {
               host-all               11  /etc/hostfw/policies.d/host-all.yaml:1
               host-control-plane      3  /etc/hostfw/policies.d/host-control-plane.yaml:1
 
-            Policies for other nodes
+            Policies that do not select this node
               host-infra
         "#]]
         .assert_eq(&text);
