@@ -1,7 +1,7 @@
 //! `hostfw policy check -o sarif`: complaints as a SARIF 2.1.0 log (OASIS), for
 //! services that show findings beside the code.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use hostfw_api::{Complaint, Severity};
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ fn result(complaint: &Complaint) -> Value {
         Severity::Warning => "warning",
     };
     let text = if instead.is_empty() { what.clone() } else { format!("{what}. Write: {instead}") };
-    let mut location = json!({"artifactLocation": {"uri": path}});
+    let mut location = json!({"artifactLocation": {"uri": uri(path)}});
     // The format counts from 1; a complaint about a whole file has no region.
     if *line > 0 {
         location["region"] = json!({"startLine": line, "startColumn": (*column).max(1)});
@@ -56,6 +56,22 @@ fn result(complaint: &Complaint) -> Value {
         "message": {"text": text},
         "locations": [{"physicalLocation": location}],
     })
+}
+
+/// A path as a reference: every byte that may not stand for itself in a segment
+/// (RFC 3986, `pchar`) as `%` and two digits. A colon may, but in the first
+/// segment of a relative path it would end the name of a scheme.
+fn uri(path: &str) -> String {
+    let mut uri = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => uri.push(char::from(byte)),
+            b'/' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*'
+            | b'+' | b',' | b';' | b'=' | b'@' => uri.push(char::from(byte)),
+            _ => write!(uri, "%{byte:02X}").unwrap_or_default(),
+        }
+    }
+    uri
 }
 
 #[cfg(test)]
@@ -73,6 +89,20 @@ mod tests {
             instead: "somebody".to_owned(),
             excerpt: String::new(),
         }
+    }
+
+    #[test]
+    fn a_path_is_a_valid_reference() {
+        assert_eq!(
+            uri("/etc/hostfw/policies.d/ssh-1_2.yaml"),
+            "/etc/hostfw/policies.d/ssh-1_2.yaml"
+        );
+        assert_eq!(uri("a b,c:d%e#f?.yaml"), "a%20b,c%3Ad%25e%23f%3F.yaml");
+        assert_eq!(uri("d/ä.yaml"), "d/%C3%A4.yaml");
+        let complaint = Complaint { path: "a b.yaml".to_owned(), ..complaint(3, Severity::Error) };
+        let log = log(&[complaint]);
+        let place = &log["runs"][0]["results"][0]["locations"][0]["physicalLocation"];
+        assert_eq!(place["artifactLocation"]["uri"], "a%20b.yaml");
     }
 
     #[test]
