@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use hostfw_api::{DiffAnswer, DiffChange, DiffEnforcement, DiffKind, DiffReport, Direction};
 use hostfw_policy::{
-    Compiled, SubjectName, World,
+    Compiled, SubjectName, ThisNode, World,
     diff::{Change, Fate, Outcome as End, Peers, diff as compare},
     ports::Service,
     service_in_words,
@@ -18,6 +18,7 @@ use hostfw_policy::{
 use crate::{
     Outcome,
     arguments::{Circumstances, DiffWanted, Output},
+    failure::Failure,
     offline::Files,
     online::json,
     render::{self, Page},
@@ -39,17 +40,19 @@ fn report(wanted: &DiffWanted) -> anyhow::Result<DiffReport> {
     let new = Files::accepted(&wanted.new).context("the new policies")?;
     let circumstances = Circumstances { policies: wanted.old.clone(), ..wanted.new.clone() };
     let old = Files::accepted(&circumstances).context("the old policies")?;
-    let names: Vec<String> = match &wanted.node {
-        Some(name) => vec![name.clone()],
-        None if new.world.nodes.is_empty() => vec!["this".to_owned()],
-        None => new.world.nodes.keys().cloned().collect(),
+    let nodes: Vec<ThisNode> = match &wanted.node {
+        Some(name) => vec![new.node(name, &wanted.new)?],
+        None if new.world.nodes.is_empty() => {
+            let unnamed = new.this(None, &wanted.new)?;
+            vec![ThisNode { name: "this node".to_owned(), ..unnamed }]
+        }
+        None => {
+            let names = new.world.nodes.keys();
+            names.map(|name| new.node(name, &wanted.new)).collect::<Result<_, Failure>>()?
+        }
     };
     let mut report = DiffReport { enforcement: Vec::new(), changes: Vec::new() };
-    for name in names {
-        let node = match name.as_str() {
-            "this" if wanted.node.is_none() => new.this(None, &wanted.new)?,
-            name => new.node(name, &wanted.new)?,
-        };
+    for node in nodes {
         let image = |files: &Files| -> anyhow::Result<Compiled> {
             let mut atlas = files.atlas(&node, &wanted.new);
             Ok(atlas.image(&node.name)?.clone())

@@ -78,7 +78,7 @@ impl Files {
             Some(name) => self.node(name, circumstances),
             None => Ok(ThisNode {
                 addresses: circumstances.addresses.clone(),
-                ..bare("this", circumstances)
+                ..bare(UNNAMED, circumstances)
             }),
         }
     }
@@ -250,6 +250,9 @@ impl Files {
         who
     }
 }
+
+/// What a node without a name is called behind "the node".
+const UNNAMED: &str = "(no --node given)";
 
 /// A node of which only the arguments are known.
 pub(crate) fn bare(name: &str, circumstances: &Circumstances) -> ThisNode {

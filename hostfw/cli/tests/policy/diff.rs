@@ -53,3 +53,14 @@ fn the_end_of_enforcement_is_said_before_anything_else() {
     ];
     shows(&output, 1, &lines);
 }
+
+#[test]
+fn a_node_without_a_name_is_called_this_node() {
+    let folder = Folder::with("unnamed", &[("old.d/ssh.yaml", SSH), ("new.d/.keep", "")]);
+    let output = folder.hostfw(&["policy", "diff", "old.d", "new.d"]);
+    shows(&output, 1, &["no longer in force for this node: everything passes\n\nthis node\n"]);
+    let ends = ["--from", "192.0.2.7", "--to", "host", "tcp/22"];
+    let output = folder.hostfw(&[&["policy", "trace", "old.d"], &ends[..]].concat());
+    shows(&output, 0, &["Ingress of the node (no --node given): allowed\n"]);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("node this"));
+}
