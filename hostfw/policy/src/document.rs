@@ -5,9 +5,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    cilium, cluster_network_policy,
+    annotations, cilium, cluster_network_policy,
     complaint::{Complaint, Report, Source},
-    existing,
     fields::{self, Fields},
     file_name::FileName,
     network_policy,
@@ -236,9 +235,7 @@ fn read_metadata(node: Option<&Node>, report: &mut Report<'_>) -> Option<Metadat
         "selfLink",
     ]);
     fields.finish(report, |_| None);
-    if let Some(annotations) = annotations {
-        existing::check(annotations, report);
-    }
+    annotations::check(labels, annotations, report);
     let mut read = |node: Option<&Node>, name: &str| -> BTreeMap<String, String> {
         let entries = node.map(|node| fields::text_map(node, name, report)).unwrap_or_default();
         entries.into_iter().map(|(entry, text)| (entry.key.clone(), text.to_owned())).collect()

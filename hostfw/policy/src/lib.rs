@@ -35,6 +35,7 @@ pub mod explain;
 pub mod fmt;
 pub mod guardrails;
 
+mod annotations;
 mod builtin;
 mod cilium;
 mod cluster_network_policy;
