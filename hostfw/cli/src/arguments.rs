@@ -5,7 +5,10 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hostfw_api::DEFAULT_SOCKET;
-use hostfw_policy::{TunnelKind, what::What};
+use hostfw_policy::{
+    TunnelKind,
+    what::{What, WhatError},
+};
 
 use crate::failure::Failure;
 
@@ -250,9 +253,9 @@ pub(crate) struct TraceWanted {
     #[arg(long, value_name = "NAME", requires = "from", conflicts_with = "node")]
     pub(crate) through: Option<String>,
     /// WHAT is tcp/PORT, udp/PORT, sctp/PORT, icmp/TYPE, icmpv6/TYPE, ping, or
-    /// a protocol by name or number; without --from and --to it comes behind
-    /// ingress or egress (as the node sees the packet) and the PEER, an
-    /// address, a node or NAMESPACE/POD
+    /// a protocol such as vrrp or protocol/112; without --from and --to it
+    /// comes behind ingress or egress (as the node sees the packet) and the
+    /// PEER, an address, a node or NAMESPACE/POD
     #[arg(value_name = "[DIRECTION PEER] WHAT", num_args = 1..=3, required = true)]
     pub(crate) packet: Vec<String>,
     /// Place of a TCP packet in its connection [default: syn]
@@ -273,16 +276,18 @@ impl TraceWanted {
     /// The words behind the directory.
     pub(crate) fn tuple(&self) -> Result<Tuple, Failure> {
         let usage = |text: String| Failure::Usage(text);
+        let read =
+            |what: &String| what.parse().map_err(|fault: WhatError| usage(fault.to_string()));
         match (self.packet.as_slice(), &self.from) {
             ([_], Some(_)) if self.flags.is_some() => {
                 Err(usage("--flags is for a packet, not for --from and --to".to_owned()))
             }
-            ([what], Some(_)) => Ok(Tuple::Connection(what.parse().map_err(usage)?)),
+            ([what], Some(_)) => Ok(Tuple::Connection(read(what)?)),
             ([way, peer, what], None) => {
                 let way = Way::from_str(way, true).map_err(|_what| {
                     Failure::Usage(format!("`{way}` is no direction: write ingress or egress"))
                 })?;
-                Ok(Tuple::Packet(way, peer.clone(), what.parse().map_err(usage)?))
+                Ok(Tuple::Packet(way, peer.clone(), read(what)?))
             }
             (_, Some(_)) => {
                 Err(usage("with --from and --to only WHAT is left, such as tcp/443".to_owned()))

@@ -22,8 +22,8 @@ use crate::{
     file_name::FileName,
     node::{Options, ThisNode},
     policy::Policy,
-    text::{self, Node, Position},
-    what::What,
+    text::{self, Node, Position, Value},
+    what::{What, WhatError},
     world::World,
 };
 
@@ -250,18 +250,17 @@ fn read_case(
     };
     let (from, to) = (end(from, "from"), end(to, "to"));
     let port = port?;
-    let written = fields::text(port, "port", report)?;
-    let what = match written.parse::<What>() {
-        Ok(what) => {
-            if written.bytes().all(|byte| byte.is_ascii_digit()) {
-                let meant = format!("`{written}` is the IP protocol of this number, and no port");
-                let instead = format!("port: tcp/{written}, unless the protocol is meant");
-                report.warning(port.at, "protocol-number", meant, instead);
-            }
-            what
+    let written = match &port.value {
+        // Quotes would not say which protocol is meant.
+        Value::Number(written) => written,
+        Value::Null | Value::Text(_) | Value::Truth(_) | Value::List(_) | Value::Map(_) => {
+            fields::text(port, "port", report)?
         }
-        Err(fault) => {
-            report.error(port.at, "bad-port", fault, "port: tcp/443");
+    };
+    let what = match written.parse::<What>() {
+        Ok(what) => what,
+        Err(WhatError { what, instead }) => {
+            report.error(port.at, "bad-port", what, format!("port: {instead}"));
             return None;
         }
     };

@@ -77,7 +77,7 @@ pub(crate) fn since(now_unix_s: u64, moment_unix_s: u64) -> String {
 }
 
 /// The name of an IP protocol as policies and commands write it, else its
-/// number.
+/// number as `policy trace` takes it.
 pub(crate) fn protocol(number: u8) -> String {
     let name = match number {
         1 => "icmp",
@@ -93,7 +93,7 @@ pub(crate) fn protocol(number: u8) -> String {
         89 => "ospf",
         112 => "vrrp",
         132 => "sctp",
-        _ => return number.to_string(),
+        _ => return format!("protocol/{number}"),
     };
     name.to_owned()
 }
@@ -167,6 +167,7 @@ mod tests {
         assert_eq!(protocol_and_port(6, 22), "tcp/22");
         assert_eq!(protocol_and_port(58, 128), "icmpv6/128");
         assert_eq!(protocol_and_port(112, 0), "vrrp");
+        assert_eq!(protocol_and_port(253, 0), "protocol/253");
         let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
         assert_eq!(end(17, v6, 53), "[2001:db8::1]:53");
         assert_eq!(end(58, v6, 7), "2001:db8::1");

@@ -75,10 +75,12 @@ fn a_set_whose_cases_fail_or_cannot_be_read_is_refused_as_by_the_daemon() {
         let output = checked_with_cases(&format!("wrong-{number}"), &format!("- {case}\n"), &world);
         shows(&output, 1, &[complaint, "Refused: "]);
     }
-    // A bare number is a protocol, which is hardly meant behind `port`.
-    let bare = "- {from: 192.0.2.7, to: cp-1, port: \"22\", expect: deny}\n";
-    let output = checked_with_cases("bare", bare, &world);
-    shows(&output, 0, &["warning[protocol-number]: `22` is", "port: tcp/22, unless"]);
+    // In quotes or without, a bare number would be a test of something else.
+    for (number, port) in ["22", "\"22\""].into_iter().enumerate() {
+        let bare = format!("- {{from: 192.0.2.7, to: cp-1, port: {port}, expect: deny}}\n");
+        let output = checked_with_cases(&format!("bare-{number}"), &bare, &world);
+        shows(&output, 1, &["error[bad-port]: `22` lacks", "= instead: port: tcp/22, or prot"]);
+    }
 }
 
 #[test]
