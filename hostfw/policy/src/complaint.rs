@@ -2,7 +2,7 @@
 //! file something stands, and nothing of what policies mean; how a complaint is
 //! shown is the business of whoever shows it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::text::Position;
 
@@ -98,6 +98,23 @@ impl<'a> Report<'a> {
         instead: impl Into<String>,
     ) {
         self.add(Severity::Warning, at, code, what.into(), instead.into());
+    }
+
+    /// How many complaints there are.
+    pub(crate) fn len(&self) -> usize {
+        self.complaints.len()
+    }
+
+    /// Takes back the warnings of these codes, but none of the first `n`
+    /// complaints.
+    pub(crate) fn take_back(&mut self, n: usize, codes: &BTreeSet<&str>) {
+        let is_off =
+            |one: &Complaint| one.severity == Severity::Warning && codes.contains(one.code);
+        let mut number = 0;
+        self.complaints.retain(|one| {
+            number += 1;
+            number <= n || !is_off(one)
+        });
     }
 
     /// All complaints, in the order of the file.

@@ -9,7 +9,7 @@ use crate::{
     complaint::{Complaint, Report, Source},
     fields::{self, Fields},
     file_name::FileName,
-    network_policy,
+    lint, network_policy,
     node::Dialect,
     policy::{Policy, SCOPE, SCOPE_FORWARD, SCOPE_NODE, Spec, Subjects},
     text::{self, Node, Position},
@@ -123,6 +123,7 @@ fn read_document(node: &Node, dialect: &Dialect, report: &mut Report<'_>, found:
         let what = format!("`{text}` is not the version of {kind} that is understood");
         report.error(version.at, "wrong-version", what, format!("apiVersion: {expected}"));
     }
+    let n_before = report.len();
     let metadata = fields.need("metadata", report);
     let metadata = read_metadata(metadata, report);
     let namespace = match (*kind, &metadata) {
@@ -147,6 +148,7 @@ fn read_document(node: &Node, dialect: &Dialect, report: &mut Report<'_>, found:
         _ => cluster_network_policy::read_spec(fields, dialect, report).into_iter().collect(),
     };
     let Some(Metadata { name, labels, annotations, .. }) = metadata else { return };
+    report.take_back(n_before, &lint::ignored(&annotations));
     let name = match &namespace {
         Some(namespace) => format!("{namespace}/{name}"),
         None => name,

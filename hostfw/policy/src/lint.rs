@@ -1,7 +1,7 @@
 //! What is accepted and still probably not meant: seen only when policies and
-//! the world are looked at together. Every warning has a stable code, a section
-//! in docs/warnings.md, and can be turned off on the policy it is about. It
-//! decides nothing.
+//! the world are looked at together. Every warning, and those that are found
+//! while a file is read, has a stable code, a section in docs/warnings.md, and
+//! can be turned off on the policy it is about. It decides nothing.
 
 mod cut_off;
 mod peers;
@@ -9,7 +9,7 @@ mod rules;
 mod subjects;
 mod wide;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     compiled::{Compiled, Rule},
@@ -23,8 +23,17 @@ use crate::{
 /// Turns warnings off: the codes, with commas between them.
 pub const IGNORE: &str = "hostfw.io/ignore";
 
-/// Every code of a warning about an accepted policy.
+/// Every code of a warning about an accepted policy, or about the world.
 pub const WARNINGS: &[&str] = &[
+    // Found while a file is read.
+    "cidr-host-bits",
+    "empty-name",
+    "except-outside",
+    "no-mask",
+    "no-namespace",
+    "range-backwards",
+    "unused-kind",
+    // Found in policies and world together.
     cut_off::API_SERVER,
     cut_off::ETCD,
     cut_off::KUBELET,
@@ -128,7 +137,8 @@ pub fn lint(
         rules::find(&scene, compiled, &mut findings);
         cut_off::find(&scene, compiled, &mut findings);
     }
-    let ignored: Vec<BTreeSet<&str>> = policies.iter().map(ignored).collect();
+    let ignored: Vec<BTreeSet<&str>> =
+        policies.iter().map(|policy| ignored(&policy.annotations)).collect();
     for (number, codes) in ignored.iter().enumerate() {
         for code in codes.iter().filter(|code| !WARNINGS.contains(code)) {
             let at = policies.get(number).map_or(Position::WHOLE_FILE, |policy| policy.at);
@@ -153,8 +163,8 @@ pub fn lint(
     complaints
 }
 
-/// The codes that a policy turns off.
-fn ignored(policy: &Policy) -> BTreeSet<&str> {
-    let written = policy.annotations.get(IGNORE).map(String::as_str).unwrap_or_default();
+/// The codes that a policy with these annotations turns off.
+pub(crate) fn ignored(annotations: &BTreeMap<String, String>) -> BTreeSet<&str> {
+    let written = annotations.get(IGNORE).map(String::as_str).unwrap_or_default();
     written.split(',').map(str::trim).filter(|code| !code.is_empty()).collect()
 }
