@@ -90,6 +90,15 @@ fn read_spec(
         let what = "a spec has no list of rules";
         report.error(at, "missing-field", what, "ingress: [{}] to deny all that is not allowed");
     }
+    let mut written = lists.iter().filter_map(|(list, way, _)| Some(((*list)?, *way)));
+    if let Some((first, way)) = written.clone().next()
+        && written.all(|(list, _)| fields::is_empty_list(&list.value))
+    {
+        let way = if way == Direction::Ingress { "ingress" } else { "egress" };
+        let what = "this part has no rule and puts nothing in force";
+        let instead = format!("{way}: [{{}}] to deny all that is not allowed, or remove the part");
+        report.warning(first.at, "no-rules", what, instead);
+    }
     let subjects = read_subjects(nodes, endpoints, namespace, at, report);
     let default_deny = read_default_deny(default_deny, report);
     let mut rules = Vec::new();

@@ -64,6 +64,11 @@ pub(crate) fn read_spec(
             rules.extend(read_rule(item, direction, priority, dialect, report));
         }
     }
+    let mut written = lists.iter().filter_map(|(list, _)| *list);
+    if written.all(|list| fields::is_empty_list(&list.value)) {
+        let what = "this policy has no rule and puts nothing in force";
+        report.warning(spec.at, "no-rules", what, "rules in `ingress` or `egress`");
+    }
     rules.sort_by_key(|rule: &PolicyRule| rule.at);
     let stance = |direction| {
         let any = rules.iter().any(|rule| rule.direction == direction);

@@ -101,6 +101,11 @@ pub fn list<'n>(node: &'n Node, name: &str, report: &mut Report<'_>) -> Option<&
     None
 }
 
+/// Whether a node is a list without items.
+pub(crate) fn is_empty_list(node: &Node) -> bool {
+    matches!(&node.value, Value::List(items) if items.is_empty())
+}
+
 /// A truth value.
 pub fn truth(node: &Node, name: &str, report: &mut Report<'_>) -> Option<bool> {
     if let Value::Truth(truth) = node.value {

@@ -31,6 +31,7 @@ pub const WARNINGS: &[&str] = &[
     "except-outside",
     "no-mask",
     "no-namespace",
+    "no-rules",
     "range-backwards",
     "unused-kind",
     // Found in policies and world together.
