@@ -296,9 +296,18 @@ pub(crate) fn number(node: &Node, report: &mut Report<'_>) -> Option<Number> {
         return Some(Number::Named(written.to_ascii_lowercase()));
     } else {
         let what = format!("`{written}` is no port");
-        report.error(node.at, "bad-port", what, "a plain decimal number, as in port: \"443\"");
+        let instead = as_range(written)
+            .unwrap_or_else(|| "a plain decimal number, as in port: \"443\"".to_owned());
+        report.error(node.at, "bad-port", what, instead);
     }
     None
+}
+
+/// How `22-25`, or `22:25`, is written.
+fn as_range(written: &str) -> Option<String> {
+    let (first, last) = written.split_once(['-', ':'])?;
+    let (first, last): (u16, u16) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    (first <= last).then(|| format!("port: \"{first}\", endPort: {last}"))
 }
 
 /// Reads a field that holds the name of a port, and no number.
