@@ -50,8 +50,19 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Listing> {
             }
         }
     }
+    // A directory above the one that is meant would be accepted as one without
+    // policies, and a pipeline would stay green for ever.
+    let is_folder = |file: &&IgnoredFile| file.why == FOLDER;
+    let folders: Vec<_> =
+        listing.ignored.iter().filter(is_folder).map(|file| file.path.as_str()).collect();
+    if listing.sources.is_empty() && !folders.is_empty() {
+        let (path, folders) = (path.display(), folders.join(", "));
+        bail!("nothing is read from {path}, as subdirectories are not: name one of {folders}");
+    }
     Ok(listing)
 }
+
+const FOLDER: &str = "a directory";
 
 /// Reads at most one byte more than a file may have: its size is refused by
 /// whoever reads the text.
@@ -67,12 +78,12 @@ fn read_file(path: &Path) -> anyhow::Result<Source> {
 fn reason_to_ignore(name: &str, file: &Path) -> anyhow::Result<Option<&'static str>> {
     if FileName::of(name) != FileName::Document {
         let is_folder = fs::metadata(file).is_ok_and(|metadata| metadata.is_dir());
-        return Ok(Some(if is_folder { "a directory" } else { "not .yaml, .yml or .json" }));
+        return Ok(Some(if is_folder { FOLDER } else { "not .yaml, .yml or .json" }));
     }
     // A link that leads nowhere is no file to ignore: somebody misses it.
     let metadata = fs::metadata(file).with_context(|| format!("read {}", file.display()))?;
     let why = (!metadata.is_file()).then_some(if metadata.is_dir() {
-        "a directory"
+        FOLDER
     } else {
         "not a regular file"
     });

@@ -96,6 +96,23 @@ fn a_policy_for_pods_selects_pods() {
 }
 
 #[test]
+fn a_directory_that_holds_only_directories_is_none_of_policies() {
+    let folder = Folder::good("above");
+    let above = folder.0.file_name().expect("a name").to_string_lossy().into_owned();
+    let said = format!(
+        "hostfw: nothing is read from ../{above}, as subdirectories are not: \
+         name one of ../{above}/cluster.d, ../{above}/policies.d\n"
+    );
+    for command in [&["check"][..], &["test"], &["fmt", "--check"], &["explain"]] {
+        let above = format!("../{above}");
+        let output = folder.hostfw(&[&["policy"], command, &[above.as_str()]].concat());
+        assert_eq!((output.status.code(), stderr(&output)), (Some(2), said.clone()));
+    }
+    fs::create_dir(folder.0.join("empty.d")).expect("a temporary folder");
+    shows(&folder.hostfw(&["policy", "check", "empty.d"]), 0, &["Accepted: 0 policies."]);
+}
+
+#[test]
 fn rules_that_contradict_each_other_on_a_pod_are_refused_with_both_places() {
     let policy = |name: &str, proxy: &str| {
         format!(
