@@ -65,12 +65,13 @@ pub struct Report<'a> {
     source: &'a Source,
     complaints: Vec<Complaint>,
     n_unsaid: usize,
+    has_taken_back: bool,
 }
 
 impl<'a> Report<'a> {
     /// Nothing to complain about yet.
     pub fn new(source: &'a Source) -> Self {
-        Self { source, complaints: Vec::new(), n_unsaid: 0 }
+        Self { source, complaints: Vec::new(), n_unsaid: 0, has_taken_back: false }
     }
 
     /// The file in question.
@@ -110,11 +111,18 @@ impl<'a> Report<'a> {
     pub(crate) fn take_back(&mut self, n: usize, codes: &BTreeSet<&str>) {
         let is_off =
             |one: &Complaint| one.severity == Severity::Warning && codes.contains(one.code);
+        let n_before = self.complaints.len();
         let mut number = 0;
         self.complaints.retain(|one| {
             number += 1;
             number <= n || !is_off(one)
         });
+        self.has_taken_back |= self.complaints.len() < n_before;
+    }
+
+    /// Whether there were warnings that are turned off.
+    pub(crate) fn has_taken_back(&self) -> bool {
+        self.has_taken_back
     }
 
     /// All complaints, in the order of the file.

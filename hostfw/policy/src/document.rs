@@ -39,6 +39,8 @@ pub(crate) type Names<'s> = BTreeMap<(&'static str, String), (&'s str, u32)>;
 pub(crate) struct PolicyFile {
     pub(crate) policies: Vec<Policy>,
     pub(crate) complaints: Vec<Complaint>,
+    /// Whether there were warnings that it turns off.
+    pub(crate) has_taken_back: bool,
     /// The nodes of its YAML.
     pub(crate) n_nodes: usize,
 }
@@ -72,7 +74,8 @@ pub(crate) fn read_file<'s>(
             policies.push(policy);
         });
     }
-    PolicyFile { policies, complaints: report.finish(), n_nodes }
+    let has_taken_back = report.has_taken_back();
+    PolicyFile { policies, complaints: report.finish(), has_taken_back, n_nodes }
 }
 
 /// Kinds that describe the world instead of a policy.

@@ -59,8 +59,11 @@ impl Reading {
         Some(read)
     }
 
+    /// Whether there is nothing to say about the file, whatever is edited
+    /// elsewhere in it: an edit may turn a warning on again.
     fn is_faultless(&self) -> bool {
-        self.file.complaints.is_empty() && self.unenforceable.is_empty()
+        let PolicyFile { complaints, has_taken_back, .. } = &self.file;
+        complaints.is_empty() && !has_taken_back && self.unenforceable.is_empty()
     }
 }
 

@@ -168,8 +168,11 @@ fn edited(text: &str, (at, n_gone, come): &(usize, usize, Vec<usize>)) -> String
 
 /// All of it, with the places that do not count when policies are compared.
 fn in_full(reading: &Reading) -> String {
-    let Reading { file: PolicyFile { policies, complaints, n_nodes: _ }, unenforceable } = reading;
-    format!("{policies:#?}{complaints:#?}{unenforceable:#?}")
+    let Reading {
+        file: PolicyFile { policies, complaints, has_taken_back, n_nodes: _ },
+        unenforceable,
+    } = reading;
+    format!("{policies:#?}{complaints:#?}{has_taken_back}{unenforceable:#?}")
 }
 
 proptest! {
@@ -249,6 +252,18 @@ fn an_edit_that_changes_what_lines_elsewhere_mean_is_read_whole() {
         let source = Source::new("p.yaml", new.as_str());
         assert!(reading.after_edit(old.as_bytes(), &source).is_none(), "{new}");
     }
+}
+
+#[test]
+fn warnings_that_an_edit_turns_on_again_are_found() {
+    let ignore = "metadata: {name: node, annotations: {hostfw.io/ignore: cidr-host-bits}}";
+    let on = LONG.replacen("192.0.2.3/32", "192.0.2.3/24", 1);
+    let off = on.replacen("metadata: {name: node}", ignore, 1);
+    let [on, off] = [on, off].map(|text| Source::new("p.yaml", text));
+    let reading = Reading::new(&off);
+    assert_eq!(reading.file.complaints, []);
+    assert!(reading.after_edit(&off.bytes, &on).is_none());
+    assert_eq!(Reading::new(&on).file.complaints.len(), 1);
 }
 
 #[test]
