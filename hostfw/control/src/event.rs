@@ -19,7 +19,8 @@ pub enum Event {
     Policies(Result<Snapshot, ReadFailure>),
     /// The directory of nodes, pods, namespaces and CIDR groups, whole.
     World(Result<Snapshot, ReadFailure>),
-    /// Every link with its addresses, or why the kernel did not tell.
+    /// Every link with its addresses, so that what is missing has gone, or why
+    /// the kernel did not tell.
     Links(Result<Vec<Link>, String>),
     /// Devices on which the kernel confirms both programs, or why it did not.
     Proof(Result<BTreeSet<u32>, String>),

@@ -17,15 +17,28 @@ pub(crate) struct Message<'b> {
 }
 
 /// The whole messages of a datagram; what is cut short ends them.
-pub(crate) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
-    std::iter::from_fn(move || {
+pub(crate) struct Messages<'b> {
+    /// What was not read yet, or cannot be.
+    rest: &'b [u8],
+}
+
+/// Reads a datagram.
+pub(crate) fn messages(datagram: &[u8]) -> Messages<'_> {
+    Messages { rest: datagram }
+}
+
+impl<'b> Iterator for Messages<'b> {
+    type Item = Message<'b>;
+
+    fn next(&mut self) -> Option<Message<'b>> {
+        let bytes = self.rest;
         let length = usize::try_from(u32::from_ne_bytes(*bytes.first_chunk()?)).ok()?;
         let half = |at: usize| Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
         let body = bytes.get(MESSAGE_HEADER..length)?;
         let message = Message { kind: half(4)?, flags: half(6)?, body };
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        self.rest = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some(message)
-    })
+    }
 }
 
 /// The whole attributes of a message or of another attribute, by their kinds.
@@ -64,30 +77,57 @@ impl Kernel {
         Ok(Self(socket))
     }
 
-    /// Sends a request and takes every answer.
+    /// Sends a request and takes every answer: of a list all of it, or an error.
     ///
     /// # Errors
-    /// What the system, or the kernel in its answer, says.
+    /// What the system, or the kernel in its answer, says. `Interrupted` when a
+    /// list has changed while it was made, so that entries may be missing.
     pub(crate) fn ask(&self, request: &[u8], mut take: impl FnMut(Message<'_>)) -> io::Result<()> {
         self.0.send(request, 0)?;
+        let mut answers = Answers::to(request);
         loop {
-            let (answer, _) = self.0.recv_from_full()?;
-            let mut is_answer = false;
-            for message in messages(&answer) {
-                is_answer = true;
-                match message.kind {
-                    ERROR | DONE => return outcome(message.body),
-                    _ => take(message),
-                }
-                if message.flags & MULTIPART == 0 {
-                    return Ok(());
-                }
-            }
-            if !is_answer {
-                // No reason to wait for more of what cannot be read.
-                return Err(io::Error::from(io::ErrorKind::InvalidData));
+            let (datagram, _) = self.0.recv_from_full()?;
+            if answers.end_in(&datagram, &mut take)? {
+                return Ok(());
             }
         }
+    }
+}
+
+/// How far the answers to one request have come.
+struct Answers {
+    /// A list ends with a message of its own; what stops before that is a part.
+    is_list: bool,
+    /// Something changed between two parts of the list.
+    is_interrupted: bool,
+}
+
+impl Answers {
+    fn to(request: &[u8]) -> Self {
+        let is_list = messages(request).any(|one| one.flags & DUMP == DUMP);
+        Self { is_list, is_interrupted: false }
+    }
+
+    /// Takes the answers of a datagram; true when they are all.
+    fn end_in(&mut self, datagram: &[u8], take: &mut impl FnMut(Message<'_>)) -> io::Result<bool> {
+        let mut read = messages(datagram);
+        for message in read.by_ref() {
+            self.is_interrupted |= self.is_list && message.flags & INTERRUPTED != 0;
+            match message.kind {
+                ERROR => return outcome(message.body).map(|()| true),
+                DONE if self.is_interrupted => return Err(io::ErrorKind::Interrupted.into()),
+                DONE => return outcome(message.body).map(|()| true),
+                _ => take(message),
+            }
+            if !self.is_list && message.flags & MULTIPART == 0 {
+                return Ok(true);
+            }
+        }
+        if datagram.is_empty() || !read.rest.is_empty() {
+            // No reason to wait for more of what cannot be read.
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(false)
     }
 }
 
@@ -107,6 +147,7 @@ const KIND: u16 = 0x3fff;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const MULTIPART: u16 = 2;
+const INTERRUPTED: u16 = 0x10;
 /// Flag: a request.
 pub(crate) const REQUEST: u16 = 1;
 /// Flag: say whether it worked.
@@ -143,6 +184,39 @@ mod tests {
             let read: Vec<_> =
                 messages(&bytes).map(|one| (one.kind, one.flags, one.body.to_vec())).collect();
             prop_assert_eq!(read, parts);
+        }
+    }
+
+    #[test]
+    fn a_list_without_its_end_or_with_a_gap_is_no_list() {
+        const ENTRY: u16 = 16;
+        let entry = |flags: u16| message(ENTRY, MULTIPART | flags, &[0; 16]);
+        let done = |code: i32| message(DONE, MULTIPART, &code.to_ne_bytes());
+        let read = |datagrams: &[&[u8]]| {
+            let mut answers = Answers::to(&message(ENTRY + 2, REQUEST | DUMP, &[0; 16]));
+            let mut n_entries = 0;
+            let mut is_over = false;
+            for datagram in datagrams {
+                is_over = answers.end_in(datagram, &mut |_| n_entries += 1)?;
+            }
+            Ok::<_, io::Error>((n_entries, is_over))
+        };
+        let whole = [entry(0), entry(0)].concat();
+        assert_eq!(read(&[&whole, &entry(0), &done(0)]).expect("whole"), (3, true));
+        assert_eq!(read(&[&whole]).expect("so far"), (2, false));
+        // A single message does not pass for the list of all.
+        assert_eq!(read(&[&message(ENTRY, 0, &[0; 16])]).expect("so far"), (1, false));
+        let failed = |datagrams: &[&[u8]]| read(datagrams).expect_err("a part").kind();
+        // Wherever the kernel says so, the answers before and behind it count no more.
+        for changed in [[entry(INTERRUPTED), entry(0)], [entry(0), entry(INTERRUPTED)]] {
+            let [one, other] = changed;
+            assert_eq!(failed(&[&one, &other, &done(0)]), io::ErrorKind::Interrupted);
+        }
+        let changed = message(DONE, MULTIPART | INTERRUPTED, &[0; 4]);
+        assert_eq!(failed(&[&whole, &changed]), io::ErrorKind::Interrupted);
+        assert_eq!(failed(&[&whole, &done(-libc::ENOMEM)]), io::ErrorKind::OutOfMemory);
+        for end in (0..whole.len()).filter(|end| *end != whole.len() / 2) {
+            assert_eq!(failed(&[&whole[..end]]), io::ErrorKind::InvalidData, "cut at {end}");
         }
     }
 

@@ -83,7 +83,8 @@ impl Shell {
         let listener = listener.try_into().context("take over the API socket")?;
         let (inputs, mut received) = mpsc::channel(QUEUE);
         tokio::spawn(watch::follow(paths, config, inputs.clone()));
-        tokio::spawn(links::follow(inputs));
+        let attached = self.kernel.attached().into_iter().map(|one| one.ifindex).collect();
+        tokio::spawn(links::follow(attached, inputs));
         // A queue of their own: who asks often delays nobody but others who ask.
         let (questions, mut asked) = mpsc::channel(QUEUE);
         tokio::spawn(api::serve(listener, questions));

@@ -1,9 +1,12 @@
 //! Which devices are filtered, from which moment on, and what if one cannot be.
 #![allow(clippy::print_stdout, reason = "measured windows are worth showing")]
 
-use std::net::{SocketAddr, UdpSocket};
+use std::{
+    net::{SocketAddr, UdpSocket},
+    os::unix::ffi::OsStrExt,
+};
 
-use hostfw_api::{Attachment, Layer, Mode};
+use hostfw_api::{Attachment, Layer, Mode, StatusReport};
 use hostfw_scenario::{
     Connections, Echo, Firewall, FullHooks, Host, Lab, LinkSocket, Reach, Tun, lab, packet, ping,
     reaches,
@@ -200,6 +203,46 @@ fn a_new_device_is_filtered_before_its_first_packet() {
     assert!(n_sent > 100, "{n_sent} packets are no proof");
     denied.set_read_timeout(Some(SILENCE)).expect("a limit above zero");
     assert!(denied.recv(&mut [0; 8]).is_err(), "no denied packet was let in");
+}
+
+/// A2.3, L10: no text that somebody gives to a device takes it out of the list.
+#[test]
+fn a_device_whose_alias_is_no_text_is_filtered_like_any_other() {
+    let lab = lab!();
+    let (node, peer) = pair(&lab);
+    let call = |device: &str| {
+        let alias = std::ffi::OsStr::from_bytes(b"b\xfcro");
+        let set = node.command("ip").args(["link", "set", device, "alias"]).arg(alias).status();
+        assert!(set.expect("iproute2 is there").success(), "the kernel takes any bytes");
+    };
+    call("eth0");
+    let mut firewall = Firewall::new(&node);
+    firewall.policy("test.yaml", &policy("test", &format!("ingress:\n{}", open_port(7, "TCP"))));
+    firewall.start();
+    assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent);
+
+    plug(&lab, &node, &peer);
+    node.ip("addr add 203.0.113.1/24 dev eth1\nlink set eth1 up\n");
+    let filtered = |status: &StatusReport| {
+        let devices = status.devices.iter().filter(|link| link.ingress.is_some());
+        devices.map(|link| link.device.clone()).collect::<Vec<_>>()
+    };
+    let both = |status: &StatusReport| filtered(status) == ["eth0", "eth1"];
+    firewall.await_status("the new device is filtered", both);
+    call("eth1");
+    // Once this one is listed, so is the other under its alias.
+    node.ip("link add seen type bridge\n");
+    wait_until("the devices were listed again", 5 * SECOND, || {
+        firewall.links().unfiltered.iter().any(|link| link.name == "seen")
+    });
+    assert!(both(&firewall.status()), "{:#?}", firewall.status());
+    assert_eq!(reaches(&peer, at("203.0.113.1:8"), SILENCE), Reach::Silent);
+    assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent);
+
+    firewall.kill();
+    firewall.start();
+    assert!(both(&firewall.status()), "{:#?}", firewall.status());
+    assert_eq!(reaches(&peer, at("203.0.113.1:8"), SILENCE), Reach::Silent);
 }
 
 /// L8, the hard case: the device appears, has an address and is up in one go.
