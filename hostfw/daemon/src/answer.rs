@@ -10,7 +10,7 @@ use hostfw_control::{
 };
 use hostfw_daemon::{
     api::{Answer, Question},
-    kernel::{Attached, Counts, Hook, How, Kernel},
+    kernel::{Attached, Counts, Hook, How, Kernel, Listing},
 };
 use hostfw_datapath::{Direction, Image as _, flow::Table, image, place::PLACES};
 use hostfw_policy::{Complaint, RuleKind, Severity};
@@ -59,8 +59,8 @@ pub(crate) fn reply(shell: &Shell, question: Question, reply: &Reply) -> Answer 
 }
 
 /// The connection tables.
-pub(crate) fn connections(kernel: &Kernel) -> Answer {
-    let listed = kernel.connections().map_err(chain)?;
+pub(crate) fn connections(listing: &Listing) -> Answer {
+    let listed = listing.connections().map_err(chain)?;
     let connections = listed.into_iter().map(|one| said::Connection {
         protocol: one.flow.protocol,
         local: IpAddr::from(one.flow.local),

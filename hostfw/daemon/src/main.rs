@@ -37,6 +37,7 @@ use std::{
     os::unix::net::UnixListener,
     path::PathBuf,
     process::ExitCode,
+    sync::{Arc, Mutex},
 };
 
 use anyhow::Context;
@@ -115,6 +116,7 @@ fn enforce(
     };
     let shell = Shell {
         control: Control::new(now_ms, start),
+        listing: Arc::new(Mutex::new(kernel.listing())),
         kernel,
         records,
         denied,

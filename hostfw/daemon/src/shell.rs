@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     os::unix::net::UnixListener,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -12,11 +13,12 @@ use anyhow::Context;
 use hostfw_control::{Control, Event, Origin, Request, Token};
 use hostfw_daemon::{
     api::{self, Access, Answer, Asked, Groups, Question, Refusal, Right},
-    kernel::{Events, Kernel},
+    kernel::{Events, Kernel, Listing},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
+    task::spawn_blocking,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
@@ -54,6 +56,7 @@ pub(crate) enum Input {
 pub(crate) struct Shell {
     pub(crate) control: Control,
     pub(crate) kernel: Kernel,
+    pub(crate) listing: Arc<Mutex<Listing>>,
     pub(crate) records: Events,
     pub(crate) denied: Denied,
     pub(crate) access: Access,
@@ -190,7 +193,15 @@ impl Shell {
         }
         let request = match question {
             Question::Connections => {
-                answer::send(sender, answer::connections(&self.kernel));
+                let listing = Arc::clone(&self.listing);
+                // A second of work must not hold up files and devices. One at a
+                // time; whoever has left meanwhile needs none.
+                spawn_blocking(move || {
+                    let listing = listing.lock().unwrap_or_else(PoisonError::into_inner);
+                    if !sender.is_closed() {
+                        answer::send(sender, answer::connections(&listing));
+                    }
+                });
                 return;
             }
             Question::Status => Request::Status,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hostfw_daemon::api::{Asked, Peer, Question, Right, converse};
+use hostfw_daemon::api::{Asked, Peer, Question, Right, Room, converse};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},
     runtime::{Builder, Runtime},
@@ -53,7 +53,7 @@ async fn exchange(bytes: &[u8], hangs_up: bool) -> (Vec<u8>, Vec<Question>) {
         questions
     };
     let peer = Peer { uid: 1_000, gids: vec![1_000] };
-    let all = async { tokio::join!(converse(daemon, peer, sender), talk, shell) };
+    let all = async { tokio::join!(converse(daemon, peer, sender, Room::default()), talk, shell) };
     let ((), answer, questions) = timeout(BOUND, all).await.expect("a bounded time");
     (answer, questions)
 }

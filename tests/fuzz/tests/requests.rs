@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use hostfw_daemon::api::{Asked, Peer, Question, converse};
+use hostfw_daemon::api::{Asked, Peer, Question, Room, converse};
 use hostfw_fuzz::asked;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -100,7 +100,7 @@ async fn who_does_not_read_its_answer_is_left() {
     let (mut client, daemon) = duplex(64);
     let (questions, mut asked) = mpsc::channel::<Asked>(1);
     let begin = Instant::now();
-    let daemon = tokio::spawn(converse(daemon, nobody(), questions));
+    let daemon = tokio::spawn(converse(daemon, nobody(), questions, Room::default()));
     client.write_all(b"GET /v1/rules HTTP/1.1\r\n\r\n").await.expect("it reads");
     let question = asked.recv().await.expect("a question");
     question.sender.send(Ok(vec![b' '; 1 << 20])).expect("it waits");
@@ -108,11 +108,41 @@ async fn who_does_not_read_its_answer_is_left() {
     assert!(begin.elapsed() <= Duration::from_secs(60), "{:?}", begin.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn answers_that_nobody_reads_are_in_memory_once_or_a_few_times() {
+    for (path, most) in [("connections", 1), ("rules", 4)] {
+        let room = Room::default();
+        let (questions, mut asked) = mpsc::channel::<Asked>(64);
+        let mut clients = Vec::new();
+        for _ in 0..8 {
+            let (mut client, daemon) = duplex(64);
+            tokio::spawn(converse(daemon, nobody(), questions.clone(), room.clone()));
+            let ask = format!("GET /v1/{path} HTTP/1.1\r\n\r\n");
+            client.write_all(ask.as_bytes()).await.expect("it reads");
+            clients.push(client);
+        }
+        tokio::spawn(async move {
+            while let Some(question) = asked.recv().await {
+                question.sender.send(Ok(vec![b' '; 2 << 20])).expect("it waits");
+            }
+        });
+        sleep(Duration::from_secs(10)).await;
+        let mut n_held = 0;
+        for client in &mut clients {
+            let mut head = [0; 12];
+            client.read_exact(&mut head).await.expect("an answer");
+            n_held += usize::from(&head == b"HTTP/1.1 200");
+            assert!([b"HTTP/1.1 200", b"HTTP/1.1 503"].contains(&&head), "{head:?}");
+        }
+        assert_eq!(n_held, most, "{path}");
+    }
+}
+
 /// A client at one end, a daemon that answers nothing at the other.
 fn connected() -> (DuplexStream, JoinHandle<()>) {
     let (client, daemon) = duplex(64);
     let (questions, _) = mpsc::channel(1);
-    (client, tokio::spawn(converse(daemon, nobody(), questions)))
+    (client, tokio::spawn(converse(daemon, nobody(), questions, Room::default())))
 }
 
 fn nobody() -> Peer {

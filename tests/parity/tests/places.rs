@@ -82,13 +82,13 @@ impl Host {
     }
 
     fn listed(&self) -> Vec<FlowKey> {
-        let listed = self.kernel.connections().expect("a listing");
+        let listed = self.kernel.listing().connections().expect("a listing");
         assert!(listed.iter().all(|one| one.table == Table::Own && one.idle_s < 20));
         listed.into_iter().map(|one| one.flow).collect()
     }
 
     fn idle_s(&self, flow: &FlowKey) -> u32 {
-        let listed = self.kernel.connections().expect("a listing");
+        let listed = self.kernel.listing().connections().expect("a listing");
         listed.iter().find(|one| one.flow == *flow).expect("it is listed").idle_s
     }
 

@@ -1,16 +1,18 @@
 //! The socket of a running daemon: who may ask what, what clients can hold up,
 //! and what of a policy is told in the log.
+#![allow(clippy::print_stderr, reason = "measured times are worth showing")]
 
 use std::{
     fs,
+    net::UdpSocket,
     os::unix::fs::PermissionsExt,
     time::{Duration, Instant},
 };
 
-use hostfw_api::StatusReport;
+use hostfw_api::{CONNECTIONS_PATH, ConnectionsReport, StatusReport};
 use hostfw_scenario::{
     Answer, Crowd, Firewall, Reach, lab, reaches,
-    scene::{SECOND, SILENCE, node_port, open_port, pair, policy},
+    scene::{SECOND, SILENCE, node_port, open_port, pair, peer_port, policy},
     wait_until,
 };
 
@@ -126,6 +128,54 @@ fn a_thousand_idle_or_garbled_clients_hold_up_nobody() {
     assert_eq!(firewall.hostfw(&["status"]).code, 0);
 }
 
+/// Sixty-four clients that want everything and read nothing.
+#[test]
+fn listings_of_full_tables_that_nobody_reads_hold_up_nobody() {
+    let lab = lab!();
+    let (node, peer) = pair(&lab);
+    let mut firewall = Firewall::new(&node);
+    firewall.configure("devices: {include: [\"eth*\"]}\n");
+    firewall.policy("test.yaml", &policy("test", &format!("ingress:\n{}", open_port(7, "TCP"))));
+    firewall.start();
+    let process = firewall.running().id();
+    // A listing is the longest where every table is full; this one is 262,144.
+    for _ in 0..5 {
+        let socket = node.inside(|| UdpSocket::bind("192.0.2.1:0")).expect("a free port");
+        for port in 1_024..61_024 {
+            // An error is the peer's complaint about an earlier one.
+            if socket.send_to(b"?", peer_port(port)).is_err() {
+                drop(socket.send_to(b"?", peer_port(port)));
+            }
+        }
+    }
+    let began = Instant::now();
+    let whole = firewall.ask::<ConnectionsReport>("GET", CONNECTIONS_PATH, "").expect("listed");
+    eprintln!("{} connections listed in {:?}", whole.connections.len(), began.elapsed());
+    assert!(whole.connections.len() > 200_000, "{}", whole.connections.len());
+    let before_kib = most_memory_kib(process);
+
+    let mut crowd = Crowd::at(&firewall.socket());
+    crowd.grow(64, format!("GET {CONNECTIONS_PATH} HTTP/1.1\r\n\r\n").as_bytes());
+    let began = Instant::now();
+    lab.cable((&node, "eth1", "02:00:00:00:01:01"), (&peer, "eth1", "02:00:00:00:01:02"));
+    firewall.await_status("the new device is filtered", |status| {
+        status.devices.iter().any(|link| link.device == "eth1" && link.ingress.is_some())
+    });
+    let took = began.elapsed();
+    eprintln!("a new device was filtered after {took:?}");
+    assert!(took < SECOND, "{took:?}");
+    // Whoever waits is told in time.
+    let busy = firewall.hostfw(&["connections"]);
+    assert!(busy.code == 2 && busy.errors.contains("try again"), "{busy:?}");
+    let grown_kib = most_memory_kib(process).saturating_sub(before_kib);
+    eprintln!("{before_kib} KiB at most before, {grown_kib} KiB more");
+    assert!(grown_kib < 64 << 10, "{grown_kib} KiB more than for one listing");
+    drop(crowd);
+    wait_until("there is room again", 5 * SECOND, || {
+        firewall.hostfw(&["connections", "--limit", "1"]).code == 0
+    });
+}
+
 #[test]
 fn the_daemon_listens_nowhere_but_at_its_socket() {
     let lab = lab!();
@@ -169,7 +219,16 @@ fn the_log_tells_the_place_and_the_offending_word_and_nothing_else_of_a_file() {
 
 /// What the process has in memory.
 fn memory_kib(process: u32) -> u64 {
+    size_kib(process, "VmRSS:")
+}
+
+/// What it has had at most.
+fn most_memory_kib(process: u32) -> u64 {
+    size_kib(process, "VmHWM:")
+}
+
+fn size_kib(process: u32, what: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("a size");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

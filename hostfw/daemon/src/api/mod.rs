@@ -6,6 +6,7 @@
 
 mod access;
 mod peer;
+mod room;
 
 mod request;
 
@@ -31,6 +32,7 @@ pub use self::{
     access::{Access, Groups, Right},
     peer::Peer,
     request::converse,
+    room::Room,
 };
 
 /// What can be asked.
@@ -147,6 +149,7 @@ fn socket(run_directory: &str) -> PathBuf {
 /// Answers whoever connects, for as long as the daemon runs.
 pub async fn serve(listener: tokio::net::UnixListener, questions: Sender<Asked>) {
     let mut open: Vec<Open> = Vec::new();
+    let room = Room::default();
     loop {
         let accepted = listener.accept().await.and_then(|(stream, _)| {
             let peer = Peer::of(&stream)?;
@@ -167,7 +170,7 @@ pub async fn serve(listener: tokio::net::UnixListener, questions: Sender<Asked>)
             open.remove(one).task.abort();
         }
         let uid = peer.uid;
-        let task = tokio::spawn(converse(stream, peer, questions.clone()));
+        let task = tokio::spawn(converse(stream, peer, questions.clone(), room.clone()));
         open.push(Open { uid, task });
     }
 }
@@ -189,8 +192,8 @@ fn superfluous(open: &[Open]) -> Option<usize> {
     open.iter().position(|one| one.uid == most)
 }
 
-/// More than operators and monitoring use at once. Each may hold one answer in
-/// memory.
+/// More than operators and monitoring use at once. Each may hold one small answer
+/// in memory.
 const MAX_CONNECTIONS: usize = 64;
 /// Between two tries while there are no file descriptors, for instance.
 const PAUSE: Duration = Duration::from_millis(50);

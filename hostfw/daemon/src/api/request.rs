@@ -1,7 +1,11 @@
 //! One connection: a request is read within bounds, asked as a question and
 //! answered, and then it ends.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use hostfw_api::{
     AUDIT_PATH, ApiError, AuditMode, AuditRequest, CONNECTIONS_PATH, LINKS_PATH, RELOAD_PATH,
@@ -22,16 +26,25 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Asked, Peer, Question, Refusal};
+use super::{
+    Asked, Peer, Question, Refusal,
+    room::{Place, Room},
+};
 
 /// Answers one request of a peer, or ends when it takes too long over it.
-pub async fn converse<S>(stream: S, peer: Peer, questions: Sender<Asked>)
+pub async fn converse<S>(stream: S, peer: Peer, questions: Sender<Asked>, room: Room)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    // Given back when the answer was read, or its time is over.
+    let held = Mutex::new(None);
     let service = service_fn(|request| {
-        let (peer, questions) = (peer.clone(), questions.clone());
-        async move { Ok::<_, Infallible>(answer(request, peer, questions).await) }
+        let (peer, questions, room, held) = (peer.clone(), questions.clone(), &room, &held);
+        async move {
+            let (response, place) = answer(request, peer, questions, room).await;
+            *held.lock().unwrap_or_else(PoisonError::into_inner) = place;
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
@@ -47,26 +60,39 @@ where
     }
 }
 
+/// The answer, and the place that it takes if it is large.
 async fn answer(
     request: Request<Incoming>,
     peer: Peer,
     questions: Sender<Asked>,
-) -> Response<Full<Bytes>> {
+    room: &Room,
+) -> (Response<Full<Bytes>>, Option<Place>) {
     let question = match timeout(TIME_TO_ASK, question(request)).await {
         Ok(Ok(question)) => question,
-        Ok(Err((status, why))) => return refusal(status, why),
-        Err(_) => return refusal(StatusCode::REQUEST_TIMEOUT, "the body does not come".into()),
+        Ok(Err((status, why))) => return (refusal(status, why), None),
+        Err(_) => {
+            let why = "the body does not come".into();
+            return (refusal(StatusCode::REQUEST_TIMEOUT, why), None);
+        }
     };
+    let unavailable = |why: &str| (refusal(StatusCode::SERVICE_UNAVAILABLE, why.into()), None);
+    let is_listing = question == Question::Connections;
+    let listing = if is_listing { room.for_listing().await } else { None };
+    if is_listing && listing.is_none() {
+        return unavailable(BUSY);
+    }
     let (sender, answer) = oneshot::channel();
-    let stopping = || refusal(StatusCode::SERVICE_UNAVAILABLE, "hostfwd is stopping".into());
     if questions.send(Asked { question, peer, sender }).await.is_err() {
-        return stopping();
+        return unavailable(STOPPING);
     }
     match answer.await {
-        Ok(Ok(report)) => response(StatusCode::OK, report),
-        Ok(Err(Refusal::NotPermitted(why))) => refusal(StatusCode::FORBIDDEN, why),
-        Ok(Err(Refusal::Failed(why))) => refusal(StatusCode::INTERNAL_SERVER_ERROR, why),
-        Err(_) => stopping(),
+        Ok(Ok(report)) => match room.admit(report.len(), listing) {
+            Ok(place) => (response(StatusCode::OK, report), place),
+            Err(_) => unavailable(BUSY),
+        },
+        Ok(Err(Refusal::NotPermitted(why))) => (refusal(StatusCode::FORBIDDEN, why), None),
+        Ok(Err(Refusal::Failed(why))) => (refusal(StatusCode::INTERNAL_SERVER_ERROR, why), None),
+        Err(_) => unavailable(STOPPING),
     }
 }
 
@@ -127,6 +153,9 @@ fn response(status: StatusCode, json: Vec<u8>) -> Response<Full<Bytes>> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
+
+const STOPPING: &str = "hostfwd is stopping";
+const BUSY: &str = "long answers to others are still being read; try again";
 
 /// A client knows what it wants when it connects.
 const TIME_TO_ASK: Duration = Duration::from_secs(5);

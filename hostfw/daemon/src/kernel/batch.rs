@@ -34,13 +34,27 @@ pub(super) fn count_entries(
     key_bytes: usize,
     value_bytes: usize,
 ) -> io::Result<u64> {
+    let mut n_entries = 0;
+    each(map, (key_bytes, value_bytes), |_, _| n_entries += 1)?;
+    Ok(n_entries)
+}
+
+/// Shows every entry of a hash map, with the sizes of key and value. What changes
+/// meanwhile may be missed or shown twice.
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn each(
+    map: BorrowedFd<'_>,
+    (key_bytes, value_bytes): (usize, usize),
+    mut take: impl FnMut(&[u8], &[u8]),
+) -> io::Result<()> {
     // More than a bucket of the map ever holds.
     const AT_ONCE: u32 = 4_096;
     let mut keys = vec![0_u8; key_bytes * AT_ONCE as usize];
     let mut values = vec![0_u8; value_bytes * AT_ONCE as usize];
     // Where a call starts and where it ended, 32 bits each for a hash map.
     let (mut from, mut next) = (0_u64, 0_u64);
-    let mut n_entries = 0;
     let mut is_first = true;
     loop {
         let mut attributes = Attributes {
@@ -53,13 +67,17 @@ pub(super) fn count_entries(
             element_flags: 0,
             flags: 0,
         };
-        match bpf(LOOKUP_BATCH, &mut attributes) {
-            Ok(_) => n_entries += u64::from(attributes.count),
-            // The last ones.
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                return Ok(n_entries + u64::from(attributes.count));
-            }
+        let is_last = match bpf(LOOKUP_BATCH, &mut attributes) {
+            Ok(_) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
             Err(error) => return Err(error),
+        };
+        let entries = keys.chunks_exact(key_bytes).zip(values.chunks_exact(value_bytes));
+        for (key, value) in entries.take(attributes.count as usize) {
+            take(key, value);
+        }
+        if is_last {
+            return Ok(());
         }
         from = next;
         is_first = false;

@@ -1,12 +1,7 @@
-//! The connection tables from outside: listing them, and filling in what was
+//! The connection tables from outside: how full they are, and filling in what was
 //! opened before the programs ran.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    os::fd::AsFd,
-    path::Path,
-};
+use std::{collections::BTreeSet, net::IpAddr, os::fd::AsFd, path::Path};
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use hostfw_datapath::{
@@ -92,39 +87,6 @@ pub enum SocketState {
 }
 
 impl Kernel {
-    /// Live entries of all tables. An entry that changes meanwhile may be
-    /// missed.
-    ///
-    /// # Errors
-    /// A map that cannot be read.
-    pub fn connections(&self) -> Result<Vec<Connection>, KernelError> {
-        let maps = maps_dir(&self.config.bpf_dir);
-        let now_s = Ticks::now().seconds();
-        let mut found = BTreeMap::new();
-        let mut add = |table: Table, flow: FlowKey, entry: FlowEntry| {
-            if entry.is_live(flow.protocol, now_s) {
-                let connection = Connection {
-                    table,
-                    flow,
-                    age_s: now_s.wrapping_sub(entry.first_s),
-                    idle_s: now_s.wrapping_sub(entry.last_s),
-                    generation: entry.generation,
-                    forwarded: entry.flags & FORWARDED != 0,
-                };
-                found.insert((table, flow), connection);
-            }
-        };
-        for table in Table::ALL {
-            // A concurrent eviction ends one step, not the listing.
-            for (Raw(flow), Raw(entry)) in open_table(&maps, table)?.iter().flatten() {
-                add(table, flow, entry);
-            }
-        }
-        // What a flow's place says is what the programs believe.
-        Places::open(&maps)?.each(|place| add(Table::Own, place.flow, place.entry))?;
-        Ok(found.into_values().collect())
-    }
-
     /// Notes what sockets have opened before the egress programs ran: their
     /// ports, and the flows of connected UDP. Must be called after the programs
     /// are attached and before anything is enforced; then an unmarked port is
@@ -345,7 +307,7 @@ fn open_table(maps: &Path, table: Table) -> Result<TableMap, KernelError> {
 }
 
 /// Pin and name of a table.
-const fn named(table: Table) -> (&'static str, &'static str) {
+pub(super) const fn named(table: Table) -> (&'static str, &'static str) {
     match table {
         Table::Own => ("own", "OWN"),
         Table::Admitted => ("admitted", "ADMITTED"),

@@ -24,6 +24,7 @@ mod links;
 mod counters;
 mod events;
 mod flows;
+mod listing;
 mod places;
 mod size;
 mod waiting;
@@ -51,6 +52,7 @@ pub use self::{
     flows::{Connection, Fill, Socket, SocketState, Tracked},
     images::{Seen, Slot},
     links::{AttachMode, Attached, Hook, How},
+    listing::Listing,
     object::Capacity,
     probe::Feature,
     size::Size,
