@@ -245,6 +245,36 @@ fn a_device_whose_alias_is_no_text_is_filtered_like_any_other() {
     assert_eq!(reaches(&peer, at("203.0.113.1:8"), SILENCE), Reach::Silent);
 }
 
+/// A2.3: a name may be any bytes too, and programs are attached by the index.
+#[test]
+fn a_device_whose_name_is_no_text_is_filtered_like_any_other() {
+    let lab = lab!();
+    let (node, peer) = pair(&lab);
+    let mut firewall = Firewall::new(&node);
+    firewall.policy("test.yaml", &policy("test", &format!("ingress:\n{}", open_port(7, "TCP"))));
+    firewall.start();
+    plug(&lab, &node, &peer);
+    let name = std::ffi::OsStr::from_bytes(b"eth\xfc");
+    let ip = |before: &[&str], behind: &[&str]| {
+        let done = node.command("ip").args(before).arg(name).args(behind).status();
+        assert!(done.expect("iproute2 is there").success(), "{before:?} {behind:?}");
+    };
+    ip(&["link", "set", "eth1", "name"], &[]);
+    ip(&["addr", "add", "203.0.113.1/24", "dev"], &[]);
+    ip(&["link", "set"], &["up"]);
+    let is_filtered = |status: &StatusReport| {
+        let mut devices = status.devices.iter();
+        devices.any(|link| link.device == "eth\u{fffd}" && link.ingress.is_some())
+    };
+    firewall.await_status("it is filtered under the name that can be shown", is_filtered);
+    let closed = at("203.0.113.1:8");
+    assert_eq!(reaches(&peer, closed, SILENCE), Reach::Silent);
+    firewall.kill();
+    firewall.start();
+    assert!(is_filtered(&firewall.status()), "{:#?}", firewall.status());
+    assert_eq!(reaches(&peer, closed, SILENCE), Reach::Silent);
+}
+
 /// L8, the hard case: the device appears, has an address and is up in one go.
 #[test]
 fn a_device_that_appears_in_one_go_is_filtered_within_a_quarter_second() {

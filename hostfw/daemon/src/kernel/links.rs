@@ -4,16 +4,18 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
 use aya::{
     Ebpf,
     programs::{
-        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+        ProgramError, SchedClassifier, TcAttachType,
         links::{FdLink, LinkError, PinnedLink},
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
     },
+    sys::SyscallError,
 };
 use hostfw_datapath::{Direction, packet::Layer};
 
@@ -109,10 +111,8 @@ impl Kernel {
         {
             return Ok(attached);
         }
-        let found = sys::ifindex(name)
-            .map_err(|source| KernelError::Gone { device: name.to_owned(), source })?;
-        if found != ifindex {
-            let source = io::Error::other("its index belongs to another device");
+        if sys::device_name(ifindex).is_none() {
+            let source = io::Error::from_raw_os_error(libc::ENODEV);
             return Err(KernelError::Gone { device: name.to_owned(), source });
         }
         let mut how = match self.config.attach {
@@ -168,20 +168,12 @@ impl Kernel {
         // Somebody may have taken the folder away while this daemon runs.
         let dir = links_dir(&self.config);
         fs::create_dir_all(&dir).map_err(|source| KernelError::Folder { path: dir, source })?;
-        let id = program
-            .attach_with_options(
-                name,
-                attach_type(direction),
-                TcAttachOptions::TcxOrder(LinkOrder::first()),
-            )
-            .map_err(failed)?;
-        let link = program.take_link(id).map_err(failed)?;
-        let kept = |source: LinkError| KernelError::Link {
-            device: name.to_owned(),
-            source: source.into(),
-        };
-        let link: FdLink = link.try_into().map_err(kept)?;
-        link.pin(&pin).map_err(|source| KernelError::Pin { path: pin, source: source.into() })?;
+        let link = program.fd().map_err(failed)?.as_fd();
+        let link = sys::create_link(link, ifindex, direction == Direction::Egress);
+        let call = "bpf_link_create";
+        let link = link.map_err(|io_error| failed(SyscallError { call, io_error }.into()))?;
+        sys::pin(link.as_fd(), &pin)
+            .map_err(|source| KernelError::Pin { path: pin, source: source.into() })?;
         Ok(())
     }
 
@@ -192,6 +184,12 @@ impl Kernel {
         layer: Layer,
         direction: Direction,
     ) -> Result<(), KernelError> {
+        let found = sys::ifindex(name)
+            .map_err(|source| KernelError::Gone { device: name.to_owned(), source })?;
+        if found != ifindex {
+            let source = io::Error::other("its index belongs to another device");
+            return Err(KernelError::Gone { device: name.to_owned(), source });
+        }
         match tc::qdisc_add_clsact(name) {
             Ok(()) => {}
             Err(tc::TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {

@@ -19,10 +19,12 @@ use std::{
 
 const MAP_CREATE: u32 = 0;
 const MAP_UPDATE_ELEM: u32 = 2;
+const OBJ_PIN: u32 = 6;
 const OBJ_GET: u32 = 7;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const PROG_QUERY: u32 = 16;
 const MAP_FREEZE: u32 = 22;
+const LINK_CREATE: u32 = 28;
 
 const MAP_TYPE_ARRAY: u32 = 2;
 const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
@@ -142,19 +144,72 @@ pub(super) fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// The attributes of the commands about pins.
+#[repr(C)]
+struct PinAttributes {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
 fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
-    #[repr(C)]
-    struct Attributes {
-        path: u64,
-        fd: u32,
-        flags: u32,
-    }
     let path = CString::new(pin.as_os_str().as_bytes()).map_err(io::Error::other)?;
     let mut attributes =
-        Attributes { path: path.as_ptr().expose_provenance() as u64, fd: 0, flags: 0 };
+        PinAttributes { path: path.as_ptr().expose_provenance() as u64, fd: 0, flags: 0 };
     let fd = bpf(OBJ_GET, &mut attributes)?;
     // SAFETY: the kernel has just handed this descriptor to us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Keeps an object of the kernel under a name on a BPF file system.
+pub(super) fn pin(object: BorrowedFd<'_>, pin: &Path) -> io::Result<()> {
+    let path = CString::new(pin.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let mut attributes = PinAttributes {
+        path: path.as_ptr().expose_provenance() as u64,
+        fd: object.as_raw_fd().unsigned_abs(),
+        flags: 0,
+    };
+    bpf(OBJ_PIN, &mut attributes)?;
+    Ok(())
+}
+
+/// Puts a program first in the chain of a tcx hook, by the index of the device:
+/// its name may be any bytes, and may change. The link ends with its last
+/// descriptor or pin.
+pub(super) fn create_link(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    egress: bool,
+) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attributes {
+        program: u32,
+        target: u32,
+        attach_type: u32,
+        flags: u32,
+        relative: u32,
+        zero: u32,
+        revision: u64,
+    }
+    /// `BPF_F_BEFORE`; before whom is not said, so before all.
+    const BEFORE: u32 = 1 << 3;
+    let mut attributes = Attributes {
+        program: program.as_raw_fd().unsigned_abs(),
+        target: ifindex,
+        attach_type: tcx_hook(egress),
+        flags: BEFORE,
+        relative: 0,
+        zero: 0,
+        revision: 0,
+    };
+    let fd = bpf(LINK_CREATE, &mut attributes)?;
+    // SAFETY: the kernel has just handed this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `BPF_TCX_INGRESS`, `BPF_TCX_EGRESS`.
+const fn tcx_hook(egress: bool) -> u32 {
+    if egress { 47 } else { 46 }
 }
 
 /// What a link is attached to.
@@ -203,8 +258,7 @@ pub(super) fn hook_programs(ifindex: u32, egress: bool) -> io::Result<Vec<u32>> 
     let mut ids = [0u32; 64];
     let mut attributes = Attributes {
         target: ifindex,
-        // BPF_TCX_INGRESS, BPF_TCX_EGRESS.
-        attach_type: if egress { 47 } else { 46 },
+        attach_type: tcx_hook(egress),
         query_flags: 0,
         attach_flags: 0,
         ids: ids.as_mut_ptr().expose_provenance() as u64,
@@ -383,7 +437,7 @@ pub(super) fn ifindex(name: &str) -> io::Result<u32> {
     }
 }
 
-/// The name of a device index in this network namespace.
+/// The name of a device index in this network namespace, whatever bytes it is.
 pub(super) fn device_name(ifindex: u32) -> Option<String> {
     let mut name = [0; libc::IF_NAMESIZE];
     // SAFETY: the buffer has the size that the call asks for.
@@ -393,5 +447,5 @@ pub(super) fn device_name(ifindex: u32) -> Option<String> {
     }
     // SAFETY: the call has written a string with its end.
     let name = unsafe { CStr::from_ptr(name.as_ptr()) };
-    name.to_str().ok().map(str::to_owned)
+    Some(name.to_string_lossy().into_owned())
 }
