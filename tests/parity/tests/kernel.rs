@@ -142,6 +142,26 @@ fn a_slot_that_is_prepared_holds_no_image_until_one_is_proven_there() {
 }
 
 #[test]
+fn an_image_that_waits_to_be_switched_to_makes_room_for_none() {
+    let sandbox = Sandbox::enter("pending").expect("namespaces");
+    let mut kernel = sandbox.kernel("pins", Capacity::SMALL).expect("programs");
+    // Where nothing is in force, and where something is.
+    for generation in [1, 3] {
+        let next = load(&mut kernel, NOTHING, generation);
+        kernel.prepare().expect("room");
+        kernel.switch(ControlWord::confirmed(next)).expect("it is still there");
+        judge(&mut kernel, &syn(FRIEND, 22), FALLS);
+        // One that nobody waits for any more takes part of the turn again.
+        let superseded = load(&mut kernel, NOTHING, generation);
+        let next = load(&mut kernel, SSH, generation + 1);
+        assert_ne!(next.slot, superseded.slot);
+        kernel.prepare().expect("room");
+        kernel.switch(ControlWord::confirmed(next)).expect("it is still there");
+        judge(&mut kernel, &syn(FRIEND, 22), PASSES);
+    }
+}
+
+#[test]
 fn a_start_with_a_larger_capacity_keeps_what_is_in_force() {
     // As after a daemon that died while it grew: larger maps, no image in them.
     let sandbox = Sandbox::enter("regrowth").expect("namespaces");

@@ -16,7 +16,7 @@ use aya::{
 };
 use hostfw_datapath::{
     ABI_VERSION, Action, Direction, Image, Reason, checksum,
-    control_word::SLOTS,
+    control_word::{ControlWord, SLOTS},
     image, judge,
     model::{Bytes, Model},
     packet::Layer,
@@ -109,6 +109,7 @@ impl Kernel {
         self.forget_hits(index, slot.rules)?;
         rehearse(&mut self.rehearsing, index, words, addresses)?;
         self.slots.insert(index, slot);
+        self.pending = Some(index);
         Ok(index)
     }
 
@@ -149,19 +150,15 @@ impl Kernel {
         read_slot(&maps_dir(&self.config.bpf_dir), slot)
     }
 
-    /// A slot that neither is in force nor will be at a deadline; the one after
-    /// the active slot, so that the last generations stay as long as possible.
+    /// A slot that neither is in force, nor will be at a deadline, nor waits to be
+    /// switched to; the one after the active slot, so that the last generations
+    /// stay as long as possible.
     fn idle_slot(&self) -> u32 {
         let word = self.control_word();
-        if !word.is_loaded() {
-            return 0;
-        }
-        let taken = [word.in_force(0).slot, word.in_force(u64::MAX).slot];
-        let [active, _] = taken;
-        (1..SLOTS)
-            .map(|step| (active + step) % SLOTS)
-            .find(|slot| !taken.contains(slot))
-            .unwrap_or((active + 1) % SLOTS)
+        let is_taken = |slot: u32| names(word, slot) || self.pending == Some(slot);
+        let first = if word.is_loaded() { word.in_force(0).slot + 1 } else { 0 };
+        // Three are taken at most.
+        (first..first + SLOTS).map(|slot| slot % SLOTS).find(|slot| !is_taken(*slot)).unwrap_or(0)
     }
 
     /// Loads programs for larger images beside the running ones, with the same
@@ -191,6 +188,11 @@ impl Kernel {
         object::unpin_others(&maps, capacity);
         Ok(())
     }
+}
+
+/// True when a slot is in force, or will be at the deadline.
+pub(super) fn names(word: ControlWord, slot: u32) -> bool {
+    word.is_loaded() && [0, u64::MAX].into_iter().any(|now_ms| word.in_force(now_ms).slot == slot)
 }
 
 /// An empty map in a slot that is not in force, for one image.

@@ -113,6 +113,8 @@ pub struct Kernel {
     slots: BTreeMap<u32, Slot>,
     /// Where the next image goes.
     blank: Option<images::Blank>,
+    /// The slot of an image that is proven and was not switched to yet.
+    pending: Option<u32>,
     links: BTreeMap<u32, links::Links>,
     lacks: Vec<Feature>,
     /// Programs were loaded that are not on every link yet.
@@ -167,6 +169,7 @@ impl Kernel {
             control,
             slots,
             blank: None,
+            pending: None,
             links: BTreeMap::new(),
             lacks: Feature::lacking(),
             links_lag: false,
@@ -222,6 +225,9 @@ impl Kernel {
             }
         }
         self.control.cell(0).store(word.0, Ordering::Release);
+        if !word.is_learning() && self.pending.is_some_and(|slot| images::names(word, slot)) {
+            self.pending = None;
+        }
         Ok(())
     }
 
