@@ -183,6 +183,8 @@ impl Generations {
     ) {
         self.stage();
         if let Some(Staged { generation, load, .. }) = &mut self.staged
+            // One that could not be switched to is loaded anew when that is due.
+            && (*load != Progress::Open || self.switch.is_due(now_ms))
             && load.ask(now_ms)
         {
             self.next_number = following(generation.number);
@@ -196,8 +198,8 @@ impl Generations {
                 self.switching = Some(target);
             }
             Some(_) => {}
-            // What failed is no longer wanted.
-            None if self.switching.is_none() => self.switch = Progress::Open,
+            // What failed is no longer wanted, unless it is loaded anew.
+            None if self.switching.is_none() && !self.loads() => self.switch = Progress::Open,
             None => {}
         }
         if let Some(Live { generation: Some(generation), since_ms, .. }) = &self.live
@@ -236,6 +238,8 @@ impl Generations {
             return;
         }
         let generation = Arc::clone(wanted);
+        // What failed was another one.
+        self.switch = Progress::Open;
         self.staged = Some(Staged { generation, load: Progress::Open, slot: 0 });
     }
 
@@ -271,6 +275,13 @@ impl Generations {
         let may_change = live.ours || audit_was_asked;
         (may_change && live.in_force.audit != audit)
             .then(|| Live { in_force: InForce { slot: live.in_force.slot, audit }, ..live.clone() })
+    }
+
+    /// True while an image is to be loaded, for the first time or anew, and nothing has
+    /// gone wrong with that.
+    fn loads(&self) -> bool {
+        let load = self.staged.as_ref().map(|staged| &staged.load);
+        load.is_some_and(|load| matches!(load, Progress::Open | Progress::Asked { .. }))
     }
 
     /// What a switch means for live connections, where it can be known.
@@ -316,7 +327,6 @@ impl Generations {
         }
         if let Ok(slot) = result {
             staged.slot = slot;
-            self.switch = Progress::Open;
         }
     }
 
@@ -335,6 +345,12 @@ impl Generations {
             effects.push_back(Effect::Note(Note::Failed { what, why }));
         }
         if result.is_err() {
+            // The kernel may have lost what was loaded.
+            if let Some(staged) = &mut self.staged
+                && staged.generation.number == target.number
+            {
+                staged.load = Progress::Open;
+            }
             return;
         }
         self.switch = Progress::Open;

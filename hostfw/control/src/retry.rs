@@ -37,6 +37,11 @@ impl Progress {
         true
     }
 
+    /// False while a failure waits for its next attempt.
+    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
+        self.deadline_ms().is_none_or(|again_ms| again_ms <= now_ms)
+    }
+
     /// Takes the answer. True when it is the first failure in a row.
     pub(crate) fn answer<T>(&mut self, now_ms: u64, result: &Result<T, String>) -> bool {
         let failures = match self {

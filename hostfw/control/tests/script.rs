@@ -308,6 +308,27 @@ fn a_generation_that_does_not_load_or_switch_leaves_the_live_one_alone() {
 }
 
 #[test]
+fn an_image_that_cannot_be_switched_to_is_loaded_anew() {
+    let mut stand = Stand::started(&[SSH]);
+    stand.script();
+    stand.faults.switch = true;
+    stand.files(&[WEB]);
+    let lines = stand.script();
+    assert!(lines.starts_with("load 2\nswitch 2 enforce\nnote failed switch"), "{lines}");
+    stand.pass(600);
+    let lines = stand.script();
+    assert!(lines.starts_with("load 2\nswitch 2 enforce"), "{lines}");
+    stand.pass(100_000);
+    let n_loads = stand.script().matches("load 2").count();
+    assert!((5..10).contains(&n_loads), "{n_loads} loads: ever more rarely");
+    stand.faults.switch = false;
+    // What is new is not held up by what failed.
+    stand.files(&[SSH, WEB]);
+    assert_eq!(stand.in_force(), Some((3, false)));
+    assert!(stand.status().problems.is_empty());
+}
+
+#[test]
 fn going_back_to_the_live_set_drops_one_that_would_not_load() {
     let mut stand = Stand::started(&[SSH]);
     stand.faults.load = true;
