@@ -57,7 +57,7 @@ pub struct Control {
     policy_files: Readings,
     world_files: WorldReadings,
     pub(crate) world: Directory<World>,
-    /// Whether the directory of the world was ever there.
+    /// Whether the directory of the world was ever there, over restarts too.
     world_was_there: bool,
     pub(crate) links: Option<Vec<Link>>,
     pub(crate) links_failure: Option<String>,
@@ -99,7 +99,7 @@ impl Control {
             policy_files: Readings::default(),
             world_files: WorldReadings::default(),
             world: Directory::new(),
-            world_was_there: false,
+            world_was_there: start.stored.as_ref().is_some_and(|stored| stored.has_world),
             links: None,
             links_failure: None,
             proof_failure: None,

@@ -43,7 +43,8 @@ pub struct ReadFailure {
     pub path: String,
     /// What the system said.
     pub why: String,
-    /// True when it is not there at all.
+    /// True when what was to be read, the file or the whole directory, is not there
+    /// at all.
     pub missing: bool,
 }
 
@@ -57,7 +58,11 @@ impl ReadFailure {
             severity: Severity::Error,
             code: "unreadable",
             what: format!("cannot be read: {}", self.why),
-            instead: String::new(),
+            instead: if self.missing {
+                "make it again, and leave it empty if nothing is meant to be in it".into()
+            } else {
+                String::new()
+            },
             excerpt: String::new(),
         }
     }

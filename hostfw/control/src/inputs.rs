@@ -33,6 +33,8 @@ pub struct Generation {
     pub egress_in_force: bool,
     /// Addresses of this host that it was compiled for.
     pub addresses: Vec<IpAddr>,
+    /// Whether the directory of the world had files.
+    pub has_world: bool,
 }
 
 impl Generation {
@@ -125,6 +127,7 @@ impl Inputs {
             ingress_in_force,
             egress_in_force,
             addresses: node.addresses.clone(),
+            has_world: !world.snapshot.sources.is_empty(),
         })
     }
 

@@ -189,6 +189,47 @@ fn a_node_without_a_cluster_has_no_such_directory_however_often_it_is_read() {
 }
 
 #[test]
+fn a_world_that_is_missing_after_a_restart_or_a_boot_is_missed_and_an_empty_one_is_not() {
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: node-2}\n\
+                status: {addresses: [{type: InternalIP, address: 192.0.2.2}]}\n";
+    let source = Source::new("cluster.d/node.yaml", node);
+    let cluster = Snapshot { sources: vec![source], ignored: Vec::new() };
+    let missing = || Event::World(Err(unreadable(true)));
+    for boots in [false, true] {
+        let mut stand = Stand::start(World::default(), 1_000);
+        stand.event(Event::Links(Ok(vec![loopback(), eth0()])));
+        stand.event(Event::World(Ok(cluster.clone())));
+        stand.files(&[SSH]);
+        let with_world = stand.in_force();
+        assert_eq!(with_world, Some((1, false)));
+
+        let mut world = stand.world.clone();
+        if boots {
+            (world.word, world.slots, world.attached) = Default::default();
+        }
+        let mut stand = Stand::start(world, stand.now_ms + 1);
+        stand.event(Event::Links(Ok(vec![loopback(), eth0()])));
+        stand.event(missing());
+        stand.files(&[SSH]);
+        stand.pass(10_000);
+        assert_eq!(stand.in_force(), with_world, "what was made with the world stays");
+        assert_eq!(stand.world.stored.as_ref().map(|(stored, _)| stored.number), Some(1));
+        let refused = stand.status().refused.expect("it is said");
+        assert!(refused.complaints[0].instead.contains("make it again"), "{refused:?}");
+
+        // An empty one is an answer, and from then on none is as good.
+        stand.event(Event::World(Ok(Snapshot::default())));
+        assert!(stand.status().refused.is_none());
+        let mut stand = stand.restart();
+        stand.event(Event::Links(Ok(vec![loopback(), eth0()])));
+        stand.event(missing());
+        stand.files(&[SSH]);
+        stand.pass(10_000);
+        assert!(stand.status().refused.is_none());
+    }
+}
+
+#[test]
 fn an_emptied_directory_is_a_state_like_any_other() {
     let mut stand = Stand::started(&[SSH]);
     stand.files(&[]);

@@ -176,8 +176,11 @@ impl Listing {
                     Some(before) => Some(before),
                     None => {
                         bytes.clear();
-                        read_bytes(&entry.path, &mut bytes)
-                            .map_err(|error| failure(&path, &error))?;
+                        // The directory is there, whatever is wrong with a file in it.
+                        read_bytes(&entry.path, &mut bytes).map_err(|error| ReadFailure {
+                            missing: false,
+                            ..failure(&path, &error)
+                        })?;
                         before.filter(|before| ***before == bytes)
                     }
                 };
@@ -255,6 +258,7 @@ mod tests {
         symlink("nowhere", scratch.path("b.yaml")).expect("linked");
         let failure = read_directory(&scratch.text()).expect_err("incomplete");
         assert_eq!(failure.path, scratch.path("b.yaml"));
+        assert!(!failure.missing, "the directory is there");
     }
 
     #[test]

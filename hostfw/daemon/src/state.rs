@@ -126,6 +126,7 @@ fn encode(generation: &Generation, loaded_at_unix_s: u64) -> io::Result<(Vec<u8>
         number: generation.number,
         loaded_at_unix_s,
         addresses: generation.addresses.clone(),
+        has_world: generation.has_world,
         ingress_in_force: generation.ingress_in_force,
         egress_in_force: generation.egress_in_force,
         rules: generation.rules.iter().map(StoredRule::from).collect(),
@@ -158,6 +159,7 @@ fn decode(bytes: &[u8]) -> Option<(Generation, u64)> {
         ingress_in_force: header.ingress_in_force,
         egress_in_force: header.egress_in_force,
         addresses: header.addresses,
+        has_world: header.has_world,
     };
     sound.then_some((generation, header.loaded_at_unix_s))
 }
@@ -195,6 +197,9 @@ struct Header {
     number: u32,
     loaded_at_unix_s: u64,
     addresses: Vec<IpAddr>,
+    /// Files of before it was kept do not say.
+    #[serde(default)]
+    has_world: bool,
     ingress_in_force: bool,
     egress_in_force: bool,
     rules: Vec<StoredRule>,
@@ -415,6 +420,7 @@ mod tests {
             ingress_in_force: true,
             egress_in_force: false,
             addresses: vec!["192.0.2.1".parse().expect("literal")],
+            has_world: true,
         }
     }
 }

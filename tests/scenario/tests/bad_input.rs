@@ -10,7 +10,7 @@ use std::{
 use hostfw_api::Mode;
 use hostfw_scenario::{
     Answer, Firewall, Host, Reach, lab, reaches,
-    scene::{SECOND, SILENCE, node_port, open_port, pair, policy},
+    scene::{SECOND, SILENCE, node_object, node_port, open_port, pair, policy},
 };
 
 /// Long enough for a loaded machine, short enough to be noticed.
@@ -44,6 +44,41 @@ fn an_empty_directory_leaves_everything_open_and_says_so() {
     assert_eq!(reaches(&peer, node_port(7), SECOND), Reach::Refused);
     let Answer { output, .. } = firewall.hostfw(&["status"]);
     assert!(output.contains("everything passes"), "{output}");
+}
+
+/// Its parent was mounted late, or a configuration manager is at work.
+#[test]
+fn a_world_that_is_missing_at_a_restart_or_a_boot_keeps_the_last_good_generation() {
+    let lab = lab!();
+    let (node, peer) = pair(&lab);
+    let mut firewall = Firewall::new(&node);
+    firewall.world("nodes.yaml", &node_object("other", &["192.0.2.2"]));
+    let from_nodes = "ingress:\n- fromEntities: [remote-node]\n";
+    firewall.policy("test.yaml", &policy("test", from_nodes));
+    firewall.start();
+    let generation = firewall.generation();
+    assert_eq!(reaches(&peer, node_port(7), SECOND), Reach::Refused);
+    for boots in [false, true] {
+        firewall.stop();
+        if boots {
+            firewall.cleanup();
+        }
+        let away = firewall.files.cluster.with_extension("away");
+        fs::rename(&firewall.files.cluster, &away).expect("a folder of the lab");
+        firewall.spawn();
+        let status = firewall.await_status("the refusal and a generation", |status| {
+            status.refused.is_some() && status.generation.is_some()
+        });
+        let complaint = &status.refused.expect("waited for").complaints[0];
+        assert_eq!(complaint.path, firewall.files.cluster.display().to_string());
+        let Answer { code, output, .. } = firewall.hostfw(&["status"]);
+        assert_eq!(code, 1);
+        assert!(output.contains("instead: make it again"), "{output}");
+        assert_eq!(firewall.generation(), generation, "boots: {boots}");
+        assert_eq!(reaches(&peer, node_port(7), SECOND), Reach::Refused, "boots: {boots}");
+        fs::rename(&away, &firewall.files.cluster).expect("a folder of the lab");
+        firewall.await_status("no refusal", |status| status.refused.is_none());
+    }
 }
 
 #[test]
