@@ -41,6 +41,8 @@ pub struct Start {
     pub attached: BTreeSet<u32>,
     /// The generation that was last stored on disk.
     pub stored: Option<Generation>,
+    /// The highest number of a generation on disk, whether it can be used or not.
+    pub last_number: u32,
     /// The audit mode that was last asked at run time.
     pub audit: Option<StoredAudit>,
 }
@@ -107,7 +109,11 @@ impl Control {
             attachments: Attachments::adopted(&start.attached),
             seed: Progress::Open,
             seed_gaps: Vec::new(),
-            generations: Generations::new(start.adopted, start.stored.map(Arc::new)),
+            generations: Generations::new(
+                start.adopted,
+                start.stored.map(Arc::new),
+                start.last_number,
+            ),
             restart_needed: false,
             waiting: Vec::new(),
             reading: BTreeSet::new(),

@@ -90,12 +90,13 @@ pub(crate) struct Generations {
 
 impl Generations {
     /// Starts with what an earlier daemon left in the kernel and on the disk.
-    pub(crate) fn new(adopted: Option<Adopted>, stored: Option<Arc<Generation>>) -> Self {
-        let newest =
-            [adopted.as_ref().map(|one| one.number), stored.as_ref().map(|one| one.number)]
-                .into_iter()
-                .flatten()
-                .max();
+    /// Numbers go on from the highest that was ever given.
+    pub(crate) fn new(
+        adopted: Option<Adopted>,
+        stored: Option<Arc<Generation>>,
+        last_number: u32,
+    ) -> Self {
+        let newest = adopted.as_ref().map_or(0, |one| one.number).max(last_number);
         let kept = if adopted.is_none() { stored.clone() } else { None };
         let live = adopted.map(|adopted| Live {
             in_force: adopted.in_force,
@@ -108,7 +109,7 @@ impl Generations {
             ours: false,
         });
         Self {
-            next_number: following(newest.unwrap_or(0)),
+            next_number: following(newest),
             inputs: None,
             last: None,
             failed: Vec::new(),

@@ -112,6 +112,7 @@ fn enforce(
         adopted: adopted(&kernel, stored.as_ref().map(|(one, since)| (one.number, *since)), now_ms),
         attached: kernel.attached().into_iter().map(|one| one.ifindex).collect(),
         stored: stored.map(|(generation, _)| generation),
+        last_number: state.last_number(),
         audit: state.audit(),
     };
     let shell = Shell {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use hostfw_control::{Generation, StoredAudit};
-use hostfw_datapath::{Direction, checksum, image};
+use hostfw_datapath::{ABI_VERSION, Direction, checksum, image};
 use hostfw_policy::{ExistingConnections, PolicyStatus, Rule, RuleKind, text};
 use serde::{Deserialize, Serialize};
 
@@ -80,8 +80,22 @@ impl State {
         numbers.sort_unstable();
         numbers.into_iter().rev().find_map(|number| {
             let bytes = fs::read(self.generation_path(number)).ok()?;
-            decode(&bytes)
+            let decoded = decode(&bytes);
+            if let Err(why) = &decoded {
+                tracing::warn!(
+                    number,
+                    why,
+                    "a stored generation cannot be put in force, should the files be refused"
+                );
+            }
+            decoded.ok()
         })
+    }
+
+    /// The highest number on disk, whether that generation is of any use or not:
+    /// whoever goes on from it is the newest.
+    pub(crate) fn last_number(&self) -> u32 {
+        self.numbers().into_iter().max().unwrap_or(0)
     }
 
     /// Keeps a generation, and the few before it.
@@ -136,20 +150,18 @@ fn encode(generation: &Generation, loaded_at_unix_s: u64) -> io::Result<(Vec<u8>
     Ok((serde_json::to_vec(&header)?, words))
 }
 
-fn decode(bytes: &[u8]) -> Option<(Generation, u64)> {
-    let (rest, sum) = bytes.split_last_chunk::<8>()?;
-    let end = rest.iter().position(|byte| *byte == b'\n')?;
-    let (header, words) = (rest.get(..end)?, rest.get(end + 1..)?);
-    let expected = text::fingerprint(text::fingerprint(text::FINGERPRINT_SEED, header), words);
-    if u64::from_le_bytes(*sum) != expected {
-        return None;
-    }
-    let header: Header = serde_json::from_slice(header).ok()?;
-    let (words, []) = words.as_chunks::<4>() else { return None };
+/// A generation of a file, or why there is none.
+fn decode(bytes: &[u8]) -> Result<(Generation, u64), &'static str> {
+    let (header, words) = split(bytes).ok_or("it is damaged")?;
+    let Ok(header) = serde_json::from_slice::<Header>(header) else { return Err(OTHER_VERSION) };
+    let (words, []) = words.as_chunks::<4>() else { return Err("it is damaged") };
     let words: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
     let at = |at: u32| usize::try_from(at).ok().and_then(|at| words.get(at)).copied();
-    let sound = header.version == VERSION
-        && at(image::AT_GENERATION) == Some(header.number)
+    // Its image means something else to these programs, or nothing.
+    if header.version != VERSION || at(image::AT_ABI) != Some(ABI_VERSION) {
+        return Err(OTHER_VERSION);
+    }
+    let sound = at(image::AT_GENERATION) == Some(header.number)
         && at(image::AT_CHECKSUM) == Some(checksum::of(&words));
     let generation = Generation {
         number: header.number,
@@ -161,7 +173,16 @@ fn decode(bytes: &[u8]) -> Option<(Generation, u64)> {
         addresses: header.addresses,
         has_world: header.has_world,
     };
-    sound.then_some((generation, header.loaded_at_unix_s))
+    if sound { Ok((generation, header.loaded_at_unix_s)) } else { Err("it is damaged") }
+}
+
+/// The header and the words, if the checksum is theirs.
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (rest, sum) = bytes.split_last_chunk::<8>()?;
+    let end = rest.iter().position(|byte| *byte == b'\n')?;
+    let (header, words) = (rest.get(..end)?, rest.get(end + 1..)?);
+    let expected = text::fingerprint(text::fingerprint(text::FINGERPRINT_SEED, header), words);
+    (u64::from_le_bytes(*sum) == expected).then_some((header, words))
 }
 
 /// Writes a file so that after a crash there is the old or the new one, whole.
@@ -307,6 +328,7 @@ impl From<StoredPolicy> for PolicyStatus {
 }
 
 const VERSION: u32 = 1;
+const OTHER_VERSION: &str = "it is of another version of hostfw";
 const AUDIT: &str = "audit.json";
 const TALLY: &str = "counters.json";
 const GENERATIONS: &str = "generations";
@@ -380,6 +402,19 @@ mod tests {
     }
 
     #[test]
+    fn a_generation_of_another_layout_is_none_and_its_number_is_not_given_again() {
+        let scratch = Scratch::new();
+        let state = State::new(&scratch.text());
+        for number in 1..=4 {
+            state.store_generation(&of_layout(ABI_VERSION - 1, number), 0).expect("stored");
+        }
+        assert_eq!(state.generation(), None);
+        let number = state.last_number() + 1;
+        state.store_generation(&generation(number), 0).expect("stored");
+        assert_eq!(state.generation().expect("kept").0.number, number);
+    }
+
+    #[test]
     fn old_generations_do_not_pile_up() {
         let scratch = Scratch::new();
         let state = State::new(&scratch.text());
@@ -391,7 +426,12 @@ mod tests {
     }
 
     fn generation(number: u32) -> Generation {
+        of_layout(ABI_VERSION, number)
+    }
+
+    fn of_layout(version: u32, number: u32) -> Generation {
         let mut words = vec![0; 40];
+        words[image::AT_ABI as usize] = version;
         words[image::AT_GENERATION as usize] = number;
         words[image::AT_CHECKSUM as usize] = checksum::of(&words);
         let rule = Rule {

@@ -93,6 +93,7 @@ impl Stand {
             }
         });
         let stored = world.stored.as_ref().map(|(generation, _)| Generation::clone(generation));
+        let last_number = stored.as_ref().map_or(0, |stored| stored.number);
         let start = Start {
             config: read_config(&source).expect("the stand's configuration is clean"),
             config_source: source,
@@ -100,6 +101,7 @@ impl Stand {
             adopted,
             attached: world.attached.clone(),
             stored,
+            last_number,
             audit: world.audit,
         };
         Self {
