@@ -136,8 +136,21 @@ fn status(report: &StatusReport, shell: &Shell) -> said::StatusReport {
             .iter()
             .map(|file| said::IgnoredFile { path: file.path.clone(), why: file.why.clone() })
             .collect(),
-        problems: report.problems.clone(),
+        problems: report.problems.iter().cloned().chain(predecessor(kernel)).collect(),
     }
+}
+
+/// Where programs of another version judge, in one sentence.
+fn predecessor(kernel: &Kernel) -> Option<String> {
+    let devices = kernel.judged_by_another_version();
+    (!devices.is_empty()).then(|| {
+        let names: Vec<String> = devices.into_values().collect();
+        format!(
+            "all the same, programs of another version of hostfw still judge {}, by what was in \
+             force when it was replaced; they go when this version has a generation in force there",
+            names.join(", ")
+        )
+    })
 }
 
 /// How full the connection tables are; nothing where they cannot be read.

@@ -98,6 +98,14 @@ fn enforce(
     for feature in kernel.lacks() {
         tracing::info!(kernel = Kernel::release(), "{feature}");
     }
+    let n_devices = kernel.judged_by_another_version().len();
+    if n_devices > 0 {
+        tracing::warn!(
+            n_devices,
+            "programs of another version of hostfw go on judging until this one has a generation \
+             in force"
+        );
+    }
     let records = kernel.events()?;
     let stored = state.generation();
     let mut denied = Denied::default();
@@ -110,7 +118,9 @@ fn enforce(
         config_source: source,
         hostname: hostname(),
         adopted: adopted(&kernel, stored.as_ref().map(|(one, since)| (one.number, *since)), now_ms),
-        attached: kernel.attached().into_iter().map(|one| one.ifindex).collect(),
+        attached: (kernel.attached().into_iter().map(|one| one.ifindex))
+            .chain(kernel.judged_by_another_version().into_keys())
+            .collect(),
         stored: stored.map(|(generation, _)| generation),
         last_number: state.last_number(),
         audit: state.audit(),

@@ -8,6 +8,7 @@
 //! known to the tests, not here.
 #![allow(clippy::print_stderr, reason = "a failing test shows what it saw")]
 
+mod another_version;
 mod crowd;
 mod dhcp;
 mod firewall;
@@ -30,6 +31,7 @@ pub mod packet;
 pub mod scene;
 
 pub use crate::{
+    another_version::as_of_another_version,
     crowd::Crowd,
     dhcp::{DhcpServer, Dhcpcd, Udhcpc},
     firewall::{Answer, Firewall, FirewallFiles, binary},

@@ -317,6 +317,20 @@ pub(crate) fn attach_tcx(
     unsafe { bpf_descriptor(LINK_CREATE, &attributes) }
 }
 
+/// A program that is loaded, by its id.
+pub(crate) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    /// The part of `union bpf_attr` that BPF_PROG_GET_FD_BY_ID needs.
+    #[repr(C)]
+    struct ById {
+        id: u32,
+        next: u32,
+        flags: u32,
+    }
+    const PROG_GET_FD_BY_ID: libc::c_int = 13;
+    // SAFETY: the structure lives until the call returns and points to nothing.
+    unsafe { bpf_descriptor(PROG_GET_FD_BY_ID, &ById { id, next: 0, flags: 0 }) }
+}
+
 /// Gives a program a name on a BPF file system.
 pub(crate) fn pin(program: &OwnedFd, path: &Path) -> io::Result<()> {
     /// The part of `union bpf_attr` that BPF_OBJ_PIN needs.

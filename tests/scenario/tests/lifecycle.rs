@@ -5,7 +5,8 @@ use std::{fs, net::SocketAddr};
 
 use hostfw_api::{Mode, Severity};
 use hostfw_scenario::{
-    Connections, Datagrams, Echo, Firewall, Host, Reach, Stream, lab, never_within, reaches,
+    Connections, Datagrams, Echo, Firewall, Host, Reach, Stream, as_of_another_version, lab,
+    never_within, reaches,
     scene::{MS, SECOND, SILENCE, node_port, node_port6, open_port, pair, peer_port, policy},
     wait_until,
 };
@@ -125,6 +126,75 @@ fn restarting_and_reloading_the_daemon_loses_nothing_and_leaks_nothing() {
     }
     std::thread::sleep(300 * MS);
     traffic.stop();
+}
+
+fn started_by<'host>(node: &'host Host, attach: &str) -> Firewall<'host> {
+    let mut firewall = Firewall::new(node);
+    firewall.configure(&format!("devices: {{attach: {attach}}}\n"));
+    firewall.policy("test.yaml", &some_ports());
+    firewall.start();
+    firewall
+}
+
+fn pins(firewall: &Firewall<'_>) -> Vec<String> {
+    let entries = fs::read_dir(&firewall.files.bpf).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// L3.
+#[test]
+fn a_version_with_another_layout_takes_over_and_nothing_is_lost_or_leaks() {
+    for attach in ["auto", "clsact"] {
+        let lab = lab!();
+        let (node, peer) = pair(&lab);
+        let (_echo, _closed) = (Echo::start(&node, node_port(7)), Echo::start(&node, node_port(8)));
+        let mut firewall = started_by(&node, attach);
+        let traffic = Traffic::start(&node, &peer);
+        for _ in 0..3 {
+            std::thread::sleep(300 * MS);
+            firewall.stop();
+            as_of_another_version(&node, &firewall.files.bpf, "eth0");
+            firewall.start();
+            assert_eq!(firewall.status().problems, [""; 0], "{attach}");
+            assert_eq!(pins(&firewall).len(), 2, "{attach}: nothing of the other one is left");
+        }
+        std::thread::sleep(300 * MS);
+        traffic.stop();
+    }
+}
+
+/// L3: the version before goes on for as long as this one has nothing to enforce.
+#[test]
+fn refused_files_at_an_upgrade_to_another_layout_leave_the_old_version_judging() {
+    for attach in ["auto", "clsact"] {
+        let lab = lab!();
+        let (node, peer) = pair(&lab);
+        let _echoes = [7, 8].map(|port| Echo::start(&node, node_port(port)));
+        let mut firewall = started_by(&node, attach);
+        firewall.stop();
+        as_of_another_version(&node, &firewall.files.bpf, "eth0");
+        // It keeps generations that this one cannot read.
+        fs::remove_dir_all(firewall.files.state.join("generations")).expect("stored generations");
+        firewall.policy("bad.yaml", "spec: [");
+        firewall.spawn();
+        let status = firewall.await_status("the refusal", |status| status.refused.is_some());
+        assert!(status.generation.is_none());
+        let said = "another version of hostfw still judge eth0";
+        assert!(status.problems.iter().any(|one| one.contains(said)), "{:?}", status.problems);
+        let is_open = || reaches(&peer, node_port(8), SILENCE) != Reach::Silent;
+        assert!(never_within(2 * SECOND, is_open), "{attach}");
+        assert_eq!(reaches(&peer, node_port(7), SECOND), Reach::Open, "{attach}");
+        firewall.kill();
+        firewall.spawn();
+        firewall.await_status("the refusal", |status| status.refused.is_some());
+        assert!(never_within(SECOND, is_open), "{attach}: a restart changes nothing");
+        fs::remove_file(firewall.files.policies.join("bad.yaml")).expect("a file of the lab");
+        firewall.await_status("a generation", |status| status.generation.is_some());
+        assert!(!is_open(), "{attach}: mended");
+        assert_eq!(reaches(&peer, node_port(7), SECOND), Reach::Open, "{attach}: mended");
+        assert_eq!(firewall.status().problems, [""; 0], "{attach}");
+        assert_eq!(pins(&firewall).len(), 2, "{attach}: nothing of the other one is left");
+    }
 }
 
 /// L5.
@@ -297,10 +367,7 @@ fn cleaning_up_opens_the_host_however_the_programs_are_attached() {
         let lab = lab!();
         let (node, peer) = pair(&lab);
         let _echo = Echo::start(&node, node_port(8));
-        let mut firewall = Firewall::new(&node);
-        firewall.configure(&format!("devices: {{attach: {attach}}}\n"));
-        firewall.policy("test.yaml", &some_ports());
-        firewall.start();
+        let mut firewall = started_by(&node, attach);
         firewall.stop();
         assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent, "{attach}: still there");
         firewall.cleanup();
@@ -308,6 +375,22 @@ fn cleaning_up_opens_the_host_however_the_programs_are_attached() {
         firewall.cleanup();
         firewall.start();
         assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent, "{attach}: back");
+    }
+}
+
+#[test]
+fn cleaning_up_takes_other_versions_along() {
+    for attach in ["auto", "clsact"] {
+        let lab = lab!();
+        let (node, peer) = pair(&lab);
+        let _echo = Echo::start(&node, node_port(8));
+        let mut firewall = started_by(&node, attach);
+        firewall.stop();
+        as_of_another_version(&node, &firewall.files.bpf, "eth0");
+        assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent, "{attach}: still there");
+        firewall.cleanup();
+        assert_eq!(reaches(&peer, node_port(8), SECOND), Reach::Open, "{attach}: gone");
+        assert_eq!(pins(&firewall), [""; 0], "{attach}");
     }
 }
 

@@ -19,7 +19,13 @@ use aya::{
 };
 use hostfw_datapath::{Direction, packet::Layer};
 
-use super::{Feature, Kernel, KernelConfig, KernelError, error::Cause, filter, object, sys};
+use super::{
+    Feature, Kernel, KernelConfig, KernelError,
+    error::Cause,
+    filter, object,
+    pins::{self, OnDevice, PinKind},
+    sys,
+};
 
 /// How programs may be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,9 +93,7 @@ const BOTH: [Direction; 2] = [Direction::Egress, Direction::Ingress];
 
 /// Before every other filter: cls_bpf runs priorities in ascending order.
 const CLSACT_PRIORITY: u16 = 1;
-/// "hf": a handle that no other tool picks by default.
-const CLSACT_MINOR: u16 = 0x6866;
-const CLSACT_HANDLE: TcHandle = TcHandle::new(0, CLSACT_MINOR);
+const CLSACT_HANDLE: TcHandle = TcHandle::new(0, pins::CLSACT_MINOR);
 
 impl Kernel {
     /// Attaches both programs to a device, egress first, so that what the host
@@ -143,6 +147,7 @@ impl Kernel {
             }
         }
         self.links.insert(ifindex, Links { name: name.to_owned(), layer, how });
+        self.retire_predecessor();
         self.attached_device(ifindex).ok_or_else(|| KernelError::Gone {
             device: name.to_owned(),
             source: io::Error::other("it left while it was attached to"),
@@ -166,7 +171,7 @@ impl Kernel {
             remove(&pin)?;
         }
         // Somebody may have taken the folder away while this daemon runs.
-        let dir = links_dir(&self.config);
+        let dir = pins::links_dir(&self.config.bpf_dir);
         fs::create_dir_all(&dir).map_err(|source| KernelError::Folder { path: dir, source })?;
         let link = program.fd().map_err(failed)?.as_fd();
         let link = sys::create_link(link, ifindex, direction == Direction::Egress);
@@ -216,7 +221,7 @@ impl Kernel {
                 if error.raw_os_error() == Some(libc::EEXIST) =>
             {
                 // Left by an earlier daemon: exchanged in place, never absent.
-                let link = clsact_link(name, direction)
+                let link = clsact_link(name, direction, CLSACT_HANDLE)
                     .map_err(|source| KernelError::Gone { device: name.to_owned(), source })?;
                 program.attach_to_link(link).map_err(failed)?
             }
@@ -236,6 +241,7 @@ impl Kernel {
         if let Some(Links { name, layer, how }) = self.links.remove(&ifindex) {
             self.forget_links(ifindex, &name, layer, how);
         }
+        self.take_predecessor_off(ifindex);
         Ok(())
     }
 
@@ -250,7 +256,7 @@ impl Kernel {
             }
             if how == How::Clsact
                 && sys::ifindex(name).ok() == Some(ifindex)
-                && let Ok(link) = clsact_link(name, direction)
+                && let Ok(link) = clsact_link(name, direction, CLSACT_HANDLE)
             {
                 // Dropping the value removes the filter, if it is there.
                 drop(link);
@@ -269,7 +275,7 @@ impl Kernel {
         self.links.keys().filter_map(|ifindex| self.attached_device(*ifindex)).collect()
     }
 
-    fn attached_device(&self, ifindex: u32) -> Option<Attached> {
+    pub(super) fn attached_device(&self, ifindex: u32) -> Option<Attached> {
         let Links { layer, how, .. } = self.links.get(&ifindex)?;
         let hook = |direction| match how {
             How::Tcx => self.tcx_hook(ifindex, *layer, direction),
@@ -297,8 +303,9 @@ impl Kernel {
 
     fn clsact_hook(&self, ifindex: u32, layer: Layer, direction: Direction) -> Hook {
         let egress = direction == Direction::Egress;
-        let there =
-            filter::program(ifindex, egress, CLSACT_PRIORITY, CLSACT_MINOR.into()).ok().flatten();
+        let there = filter::program(ifindex, egress, CLSACT_PRIORITY, pins::CLSACT_MINOR.into())
+            .ok()
+            .flatten();
         let ours = self
             .enforcing
             .program(object::name(direction, layer))
@@ -340,15 +347,11 @@ impl Kernel {
     }
 
     fn link_pin(&self, ifindex: u32, layer: Layer, direction: Direction) -> PathBuf {
-        let hook = match direction {
-            Direction::Ingress => "in",
-            Direction::Egress => "out",
-        };
-        links_dir(&self.config).join(format!("{ifindex}_{}_{hook}", layer_name(layer)))
+        pins::link(&self.config.bpf_dir, ifindex, layer, direction)
     }
 
     fn clsact_mark(&self, ifindex: u32, layer: Layer) -> PathBuf {
-        links_dir(&self.config).join(format!("{ifindex}_{}_clsact", layer_name(layer)))
+        pins::clsact_mark(&self.config.bpf_dir, ifindex, layer)
     }
 }
 
@@ -358,13 +361,13 @@ pub(super) fn adopt(
     enforcing: &mut Ebpf,
     config: &KernelConfig,
 ) -> Result<BTreeMap<u32, Links>, KernelError> {
-    let dir = links_dir(config);
+    let dir = pins::links_dir(&config.bpf_dir);
     let mut found = BTreeMap::new();
     let entries =
         fs::read_dir(&dir).map_err(|source| KernelError::Folder { path: dir.clone(), source })?;
     for entry in entries.flatten() {
         let file = entry.file_name();
-        let Some((ifindex, layer, kind)) = file.to_str().and_then(parse_pin) else { continue };
+        let Some((ifindex, layer, kind)) = file.to_str().and_then(pins::parse) else { continue };
         let name = sys::device_name(ifindex);
         let how = match kind {
             PinKind::Clsact => How::Clsact,
@@ -389,62 +392,29 @@ pub(super) fn adopt(
     Ok(found)
 }
 
-/// Takes the programs off every device, by what the pins say.
-pub(super) fn remove_all(config: &KernelConfig) -> Result<(), KernelError> {
-    let dir = links_dir(config);
-    let mut first = Ok(());
-    for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-        let file = entry.file_name();
-        let outcome = match file.to_str().and_then(parse_pin) {
-            Some((_, _, PinKind::Link(_))) => remove(&entry.path()),
-            Some((ifindex, _, PinKind::Clsact)) => {
-                let name = sys::device_name(ifindex);
-                for direction in BOTH {
-                    // Dropping the value removes the filter, if it is there.
-                    drop(name.as_deref().and_then(|name| clsact_link(name, direction).ok()));
-                }
-                Ok(())
+/// Takes programs off a device, and removes their pin.
+pub(super) fn take_off(programs: &OnDevice) -> Result<(), KernelError> {
+    let pin = &programs.pin;
+    let removed = match programs.filters {
+        None => fs::remove_file(pin),
+        Some(minor) => {
+            let name = sys::device_name(programs.ifindex);
+            for direction in BOTH {
+                let handle = TcHandle::new(0, minor);
+                let link =
+                    name.as_deref().and_then(|name| clsact_link(name, direction, handle).ok());
+                // Dropping the value removes the filter, if it is there.
+                drop(link);
             }
-            None => Ok(()),
-        };
-        first = first.and(outcome);
-    }
-    first
-}
-
-/// What a pin's name says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PinKind {
-    Link(Direction),
-    Clsact,
-}
-
-fn parse_pin(name: &str) -> Option<(u32, Layer, PinKind)> {
-    let mut parts = name.split('_');
-    let ifindex = parts.next()?.parse().ok()?;
-    let layer = match parts.next()? {
-        "eth" => Layer::Ethernet,
-        "ip" => Layer::Ip,
-        _ => return None,
+            fs::remove_dir(pin)
+        }
     };
-    let kind = match parts.next()? {
-        "in" => PinKind::Link(Direction::Ingress),
-        "out" => PinKind::Link(Direction::Egress),
-        "clsact" => PinKind::Clsact,
-        _ => return None,
-    };
-    Some((ifindex, layer, kind))
-}
-
-const fn layer_name(layer: Layer) -> &'static str {
-    match layer {
-        Layer::Ethernet => "eth",
-        Layer::Ip => "ip",
+    match removed {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(KernelError::Folder { path: pin.clone(), source })
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
-}
-
-fn links_dir(config: &KernelConfig) -> PathBuf {
-    config.bpf_dir.join("links")
 }
 
 /// Programs in the tcx chain of a hook, which is asked before every filter.
@@ -486,14 +456,12 @@ fn remove(pin: &Path) -> Result<(), KernelError> {
     fs::remove_file(pin).map_err(|source| KernelError::Folder { path: pin.to_owned(), source })
 }
 
-fn clsact_link(name: &str, direction: Direction) -> io::Result<SchedClassifierLink> {
-    SchedClassifierLink::attached(
-        name,
-        attach_type(direction),
-        CLSACT_PRIORITY,
-        CLSACT_HANDLE,
-        None,
-    )
+fn clsact_link(
+    name: &str,
+    direction: Direction,
+    handle: TcHandle,
+) -> io::Result<SchedClassifierLink> {
+    SchedClassifierLink::attached(name, attach_type(direction), CLSACT_PRIORITY, handle, None)
 }
 
 /// True for the answers of a kernel that does not know tcx: `EINVAL` from the

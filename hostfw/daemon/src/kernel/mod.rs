@@ -1,14 +1,6 @@
 //! The kernel's side of the daemon: programs, maps, links and their pins. It
 //! does what it is told and reports what it finds; which image, which device
 //! and which mode is decided elsewhere.
-//!
-//! Pins under the BPF folder:
-//!
-//! ```text
-//! maps<ABI>/          maps of this ABI version, by name
-//! maps<ABI>/image_<slot>   the image in a slot, kept open across restarts
-//! links/<ifindex>_<in|out> tcx links; clsact filters live on their device
-//! ```
 
 mod batch;
 mod sys;
@@ -20,6 +12,8 @@ mod probe;
 
 mod images;
 mod links;
+mod pins;
+mod predecessor;
 
 mod counters;
 mod events;
@@ -29,22 +23,15 @@ mod places;
 mod size;
 mod waiting;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    os::fd::AsFd,
-    path::{Path, PathBuf},
-    sync::atomic::Ordering,
-};
+use std::{collections::BTreeMap, fs, os::fd::AsFd, path::PathBuf, sync::atomic::Ordering};
 
 use aya::{Ebpf, maps::MapData};
 use hostfw_datapath::{
-    ABI_VERSION, Direction,
+    Direction,
     control_word::{ControlWord, InForce},
     packet::Layer,
 };
 
-use self::sys::Shared;
 pub use self::{
     counters::Counts,
     error::KernelError,
@@ -57,6 +44,7 @@ pub use self::{
     probe::Feature,
     size::Size,
 };
+use self::{pins::maps_dir, predecessor::Predecessor, sys::Shared};
 
 /// Reads a value that the data path declares as plain old data.
 ///
@@ -116,6 +104,7 @@ pub struct Kernel {
     /// The slot of an image that is proven and was not switched to yet.
     pending: Option<u32>,
     links: BTreeMap<u32, links::Links>,
+    predecessor: Predecessor,
     lacks: Vec<Feature>,
     /// Programs were loaded that are not on every link yet.
     links_lag: bool,
@@ -132,10 +121,11 @@ impl Kernel {
         let maps = maps_dir(&config.bpf_dir);
         error::check_bpf_folder(&config.bpf_dir)?;
         sys::lift_memory_limit();
-        for dir in [maps.as_path(), &config.bpf_dir.join("links")] {
+        for dir in [maps.as_path(), &pins::links_dir(&config.bpf_dir)] {
             fs::create_dir_all(dir)
                 .map_err(|source| KernelError::Folder { path: dir.to_owned(), source })?;
         }
+        let predecessor = Predecessor::find(&config);
         let (wanted, reports_per_s) = (config.capacity, config.reports_per_s);
         let capacity = object::pinned_capacity(&maps).map_or(wanted, |pinned| Capacity {
             pairs: pinned.pairs.max(wanted.pairs),
@@ -171,10 +161,12 @@ impl Kernel {
             blank: None,
             pending: None,
             links: BTreeMap::new(),
+            predecessor,
             lacks: Feature::lacking(),
             links_lag: false,
         };
         kernel.links = links::adopt(&mut kernel.enforcing, &kernel.config)?;
+        kernel.retire_predecessor();
         let adopted = Adopted { control: kernel.control_word(), slots: kernel.slots.clone() };
         Ok((kernel, adopted))
     }
@@ -228,6 +220,7 @@ impl Kernel {
         if !word.is_learning() && self.pending.is_some_and(|slot| images::names(word, slot)) {
             self.pending = None;
         }
+        self.retire_predecessor();
         Ok(())
     }
 
@@ -275,9 +268,11 @@ impl Kernel {
     /// # Errors
     /// The first thing that could not be removed; the rest was still tried.
     pub fn cleanup(config: &KernelConfig) -> Result<(), KernelError> {
-        links::remove_all(config)?;
         let mut first = Ok(());
-        for folder in [maps_dir(&config.bpf_dir), config.bpf_dir.join("links")] {
+        for programs in pins::on_devices(&config.bpf_dir) {
+            first = first.and(links::take_off(&programs));
+        }
+        for folder in pins::folders(&config.bpf_dir) {
             let outcome = match fs::remove_dir_all(&folder) {
                 Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                     Err(KernelError::Folder { path: folder, source })
@@ -288,9 +283,4 @@ impl Kernel {
         }
         first
     }
-}
-
-/// The folder of the maps of this ABI version.
-fn maps_dir(bpf_dir: &Path) -> PathBuf {
-    bpf_dir.join(format!("maps{ABI_VERSION}"))
 }
