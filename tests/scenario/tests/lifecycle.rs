@@ -5,8 +5,8 @@ use std::{fs, net::SocketAddr};
 
 use hostfw_api::{Mode, Severity};
 use hostfw_scenario::{
-    Connections, Datagrams, Echo, Firewall, Host, Reach, Stream, as_of_another_version, lab,
-    never_within, reaches,
+    Connections, Datagrams, Echo, Firewall, FullHooks, Host, Reach, Stream, as_of_another_version,
+    lab, never_within, reaches,
     scene::{MS, SECOND, SILENCE, node_port, node_port6, open_port, pair, peer_port, policy},
     wait_until,
 };
@@ -195,6 +195,37 @@ fn refused_files_at_an_upgrade_to_another_layout_leave_the_old_version_judging()
         assert_eq!(firewall.status().problems, [""; 0], "{attach}");
         assert_eq!(pins(&firewall).len(), 2, "{attach}: nothing of the other one is left");
     }
+}
+
+/// What a device had stays where it cannot be attached to again.
+#[test]
+fn a_hook_that_cannot_be_attached_to_again_costs_the_other_one_nothing() {
+    let lab = lab!();
+    let (node, peer) = pair(&lab);
+    let _echo = Echo::start(&node, node_port(8));
+    let mut firewall = Firewall::new(&node);
+    let text = format!("{}egress:\n{}", "ingress: [{}]\n", open_port(7, "TCP"));
+    firewall.policy("test.yaml", &policy("test", &text));
+    firewall.start();
+    assert_eq!(reaches(&node, peer_port(8), SILENCE), Reach::Silent);
+    firewall.kill();
+    // The hook of arriving packets is lost, and others take its place.
+    let links = pins(&firewall).into_iter().find(|name| name.starts_with("links")).expect("links");
+    let links = firewall.files.bpf.join(links);
+    fs::remove_file(links.join(format!("{}_eth_in", node.ifindex("eth0")))).expect("a pin");
+    let full = FullHooks::occupy(&node, "eth0");
+    firewall.spawn();
+    let status = firewall.await_status("the failure is told", |status| {
+        status.devices.iter().any(|device| device.problem.contains("ingress"))
+    });
+    let device = &status.devices[0];
+    assert!(device.ingress.is_none() && device.egress.is_some(), "{device:?}");
+    assert_eq!(reaches(&node, peer_port(8), SILENCE), Reach::Silent, "egress is judged as before");
+    drop(full);
+    firewall.await_status("both hooks", |status| {
+        status.devices.iter().all(|device| device.ingress.is_some() && device.egress.is_some())
+    });
+    assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent, "ingress is judged again");
 }
 
 /// L5.

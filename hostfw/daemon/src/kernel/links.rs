@@ -100,8 +100,8 @@ impl Kernel {
     /// opens is known before anything is judged. Repeating it changes nothing.
     ///
     /// # Errors
-    /// A device that has gone, or a kernel that refuses. Nothing of ours stays
-    /// on the device unless it was there before.
+    /// A device that has gone, or a kernel that refuses. What was there before
+    /// stays and goes on judging; nothing else of ours is on the device then.
     pub fn attach(
         &mut self,
         ifindex: u32,
@@ -123,6 +123,7 @@ impl Kernel {
             AttachMode::Auto => How::Tcx,
             AttachMode::Clsact => How::Clsact,
         };
+        let before = BOTH.map(|direction| self.hooked(ifindex, layer, direction));
         for direction in BOTH {
             let outcome = match how {
                 How::Tcx => self.attach_tcx(ifindex, name, layer, direction),
@@ -142,7 +143,7 @@ impl Kernel {
                 other => other,
             };
             if let Err(error) = outcome {
-                self.forget_links(ifindex, name, layer, how);
+                self.undo(ifindex, name, layer, &before);
                 return Err(error);
             }
         }
@@ -245,23 +246,56 @@ impl Kernel {
         Ok(())
     }
 
+    /// Takes back what an attachment that failed has done to the hooks that had
+    /// nothing of ours before.
+    fn undo(&self, ifindex: u32, name: &str, layer: Layer, before: &[Hooked; 2]) {
+        for (direction, before) in BOTH.into_iter().zip(before) {
+            let Hooked { link, filter } = self.hooked(ifindex, layer, direction);
+            if link && !before.link {
+                self.forget_link(ifindex, name, layer, direction);
+            }
+            if filter && !before.filter {
+                forget_filter(ifindex, name, direction);
+            }
+        }
+        if !before.iter().any(|before| before.filter) {
+            self.forget_mark(ifindex, name, layer);
+        }
+    }
+
+    /// What of ours hangs on a hook.
+    fn hooked(&self, ifindex: u32, layer: Layer, direction: Direction) -> Hooked {
+        let egress = direction == Direction::Egress;
+        let link = sys::link_target(&self.link_pin(ifindex, layer, direction));
+        let filter = filter::program(ifindex, egress, CLSACT_PRIORITY, pins::CLSACT_MINOR.into());
+        Hooked {
+            link: link.is_ok_and(|link| link.ifindex == ifindex),
+            // What cannot be asked about may be there, and is left alone.
+            filter: !matches!(filter, Ok(None)),
+        }
+    }
+
     /// Removes pins and filters as far as they are there.
     fn forget_links(&self, ifindex: u32, name: &str, layer: Layer, how: How) {
         for direction in BOTH {
-            let pin = self.link_pin(ifindex, layer, direction);
-            if pin.exists()
-                && let Err(error) = remove(&pin)
-            {
-                tracing::warn!(device = name, error = %error, "a link stays pinned");
-            }
-            if how == How::Clsact
-                && sys::ifindex(name).ok() == Some(ifindex)
-                && let Ok(link) = clsact_link(name, direction, CLSACT_HANDLE)
-            {
-                // Dropping the value removes the filter, if it is there.
-                drop(link);
+            self.forget_link(ifindex, name, layer, direction);
+            if how == How::Clsact {
+                forget_filter(ifindex, name, direction);
             }
         }
+        self.forget_mark(ifindex, name, layer);
+    }
+
+    fn forget_link(&self, ifindex: u32, name: &str, layer: Layer, direction: Direction) {
+        let pin = self.link_pin(ifindex, layer, direction);
+        if pin.exists()
+            && let Err(error) = remove(&pin)
+        {
+            tracing::warn!(device = name, error = %error, "a link stays pinned");
+        }
+    }
+
+    fn forget_mark(&self, ifindex: u32, name: &str, layer: Layer) {
         let mark = self.clsact_mark(ifindex, layer);
         if mark.exists()
             && let Err(error) = fs::remove_dir(&mark)
@@ -352,6 +386,21 @@ impl Kernel {
 
     fn clsact_mark(&self, ifindex: u32, layer: Layer) -> PathBuf {
         pins::clsact_mark(&self.config.bpf_dir, ifindex, layer)
+    }
+}
+
+/// What of ours hangs on a hook of a device.
+struct Hooked {
+    link: bool,
+    filter: bool,
+}
+
+fn forget_filter(ifindex: u32, name: &str, direction: Direction) {
+    if sys::ifindex(name).ok() == Some(ifindex)
+        && let Ok(link) = clsact_link(name, direction, CLSACT_HANDLE)
+    {
+        // Dropping the value removes the filter, if it is there.
+        drop(link);
     }
 }
 
