@@ -11,7 +11,7 @@ use crate::{
     policy::{Spec, Stance, Subjects, Tier},
     rule::{self, Context},
     selector,
-    text::{Entry, Node, Position},
+    text::{Entry, Node, Position, Value},
 };
 
 /// Reads the parts of a policy; `namespace` is `None` for a clusterwide one.
@@ -22,7 +22,7 @@ pub(crate) fn read_specs(
     report: &mut Report<'_>,
 ) -> Vec<Spec> {
     let spec = fields.take("spec");
-    let specs = fields.take("specs");
+    let specs = fields.take_entry("specs");
     fields.ignore(&["status", "metadata"]);
     let at = fields.at();
     fields.finish(report, |unknown| {
@@ -43,8 +43,12 @@ pub(crate) fn read_specs(
         let instead = format!("spec: {{{selector}: {{}}, ingress: [...]}}");
         report.error(at, "missing-field", what, instead);
     }
-    let many = specs.and_then(|specs| fields::list(specs, "specs", report)).unwrap_or_default();
-    let parts = spec.into_iter().chain(many);
+    if let Some(specs) = specs.filter(|specs| is_empty(specs)) {
+        let what = "`specs` is empty, and so without effect";
+        report.warning(specs.at, "no-parts", what, "specs: [{...}], or remove it");
+    }
+    let many = specs.and_then(|specs| fields::list(&specs.value, "specs", report));
+    let parts = spec.into_iter().chain(many.unwrap_or_default());
     parts.filter_map(|part| read_spec(part, namespace, dialect, report)).collect()
 }
 
@@ -86,8 +90,13 @@ fn read_spec(
         fields::text(description, "description", report);
     }
     read_log(log, report);
-    if lists.iter().all(|(list, _, _)| list.is_none()) {
-        let what = "a spec has no list of rules";
+    let written = lists.iter().filter_map(|(list, _, _)| *list);
+    if written.clone().all(is_empty) {
+        // Nothing would be in force, and nobody writes a policy for that.
+        let (at, what) = match written.map(|list| list.at).min() {
+            Some(at) => (at, "a spec has no rule, so it would put nothing in force"),
+            None => (at, "a spec has no list of rules"),
+        };
         report.error(at, "missing-field", what, "ingress: [{}] to deny all that is not allowed");
     }
     let mut written = lists.iter().filter_map(|(list, way, _)| Some(((*list)?, *way)));
@@ -128,6 +137,10 @@ fn read_spec(
         egress: stance(Direction::Egress, default_deny.1),
         rules,
     })
+}
+
+fn is_empty(list: &Entry) -> bool {
+    matches!(&list.value.value, Value::List(items) if items.is_empty())
 }
 
 fn read_subjects(

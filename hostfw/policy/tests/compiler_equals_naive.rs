@@ -382,9 +382,12 @@ fn rules(direction: &'static str) -> impl Strategy<Value = String> {
 }
 
 fn directory() -> impl Strategy<Value = String> {
+    let lists = (rules("from"), rules("from"), rules("to"), rules("to"));
     let spec = (
         of(SELECTORS),
-        (rules("from"), rules("from"), rules("to"), rules("to")),
+        lists.prop_filter("a part has a rule", |(one, two, three, four)| {
+            [one, two, three, four].into_iter().any(|list| list != "[]")
+        }),
         (any::<bool>(), any::<bool>()),
     )
         .prop_map(|(nodes, (ingress, ingress_deny, egress, egress_deny), (one, other))| {

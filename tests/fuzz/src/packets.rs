@@ -232,14 +232,12 @@ thread_local! {
 
 fn image_of(rules: &str) -> Vec<u32> {
     let source = |text: String| [Source::new("p.yaml", text)];
-    let spec = if rules.is_empty() { "  ingress: []" } else { rules };
-    let (policies, complaints) = read_policies(
-        &source(format!(
-            "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\n\
-             metadata: {{name: p}}\nspec:\n  nodeSelector: {{}}\n{spec}\n"
-        )),
-        &Dialect::default(),
+    let policy = format!(
+        "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\n\
+         metadata: {{name: p}}\nspec:\n  nodeSelector: {{}}\n{rules}\n"
     );
+    let policy = if rules.is_empty() { String::new() } else { policy };
+    let (policies, complaints) = read_policies(&source(policy), &Dialect::default());
     let refused = complaints.iter().find(|one| one.severity == Severity::Error);
     assert_eq!(refused, None, "{rules}");
     let (world, _) = read_world(&source(WORLD.to_owned()));

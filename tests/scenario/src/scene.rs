@@ -84,6 +84,12 @@ pub fn policy(name: &str, rule_lists: &str) -> String {
     text
 }
 
+/// A policy that selects no node, and so puts nothing in force.
+pub fn policy_for_nobody(name: &str) -> String {
+    let none = "nodeSelector: {matchLabels: {node: none}}";
+    policy(name, "ingress: [{}]\n").replace("nodeSelector: {}", none)
+}
+
 /// A rule list item that lets everybody reach one port by one protocol.
 pub fn open_port(port: u16, protocol: &str) -> String {
     format!("- toPorts: [{{ports: [{{port: \"{port}\", protocol: {protocol}}}]}}]\n")

@@ -16,7 +16,10 @@ use std::{
 use hostfw_api::Mode;
 use hostfw_scenario::{
     Echo, Firewall, Host, Lab, Reach, binary, lab, reaches,
-    scene::{MS, SECOND, SILENCE, node_port, open_port, pair, peer_port, policy, wait_until_up},
+    scene::{
+        MS, SECOND, SILENCE, node_port, open_port, pair, peer_port, policy, policy_for_nobody,
+        wait_until_up,
+    },
     tcp, udp,
 };
 
@@ -208,7 +211,7 @@ fn a_datagram_flow_that_a_peer_opened_before_enforcement_needs_a_rule_then() {
     let (node, peer) = pair(&lab);
     let (_echo, _far) = (Echo::start(&node, node_port(7)), Echo::start(&peer, peer_port(7)));
     let mut firewall = Firewall::new(&node);
-    firewall.policy("test.yaml", &policy("test", "ingress: []\n"));
+    firewall.policy("test.yaml", &policy_for_nobody("test"));
     firewall.start();
     let theirs = udp(&peer, node_port(7), SECOND);
     let ours = udp(&node, peer_port(7), SECOND);

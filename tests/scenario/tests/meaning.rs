@@ -5,7 +5,7 @@ use hostfw_scenario::{
     Echo, Firewall, Reach, lab, reaches,
     scene::{
         PEER, SECOND, SILENCE, node_object, node_port, node_port6, open_port, pair, peer_port,
-        policy,
+        policy, policy_for_nobody,
     },
     wait_until,
 };
@@ -84,7 +84,7 @@ fn each_direction_is_put_in_force_by_its_own_rules() {
     let (_echo, _there) = (Echo::start(&node, node_port(7)), Echo::start(&peer, peer_port(7)));
     let mut firewall = Firewall::new(&node);
     // A second policy, so that every change gives a new generation.
-    firewall.policy("other.yaml", &policy("other", "ingress: []\n"));
+    firewall.policy("other.yaml", &policy_for_nobody("other"));
     firewall.start();
     let inward = || reaches(&peer, node_port(7), SILENCE);
     let outward = || reaches(&node, peer_port(7), SILENCE);
@@ -92,7 +92,7 @@ fn each_direction_is_put_in_force_by_its_own_rules() {
         let status = firewall.status();
         (status.ingress, status.egress)
     };
-    assert_eq!(modes(&firewall), (Mode::NotEnforced, Mode::NotEnforced), "an empty list");
+    assert_eq!(modes(&firewall), (Mode::NotEnforced, Mode::NotEnforced));
     assert_eq!((inward(), outward()), (Reach::Open, Reach::Open));
 
     let apply = |firewall: &Firewall<'_>, lists: &str| {
@@ -103,8 +103,8 @@ fn each_direction_is_put_in_force_by_its_own_rules() {
     assert_eq!(modes(&firewall), (Mode::Enforcing, Mode::NotEnforced), "an empty rule");
     assert_eq!((inward(), outward()), (Reach::Silent, Reach::Open));
 
-    apply(&firewall, "egress:\n- {}\n");
-    assert_eq!(modes(&firewall), (Mode::NotEnforced, Mode::Enforcing));
+    apply(&firewall, "ingress: []\negress:\n- {}\n");
+    assert_eq!(modes(&firewall), (Mode::NotEnforced, Mode::Enforcing), "an empty list");
     assert_eq!((inward(), outward()), (Reach::Open, Reach::Silent));
 
     let without = "enableDefaultDeny: {ingress: false}\ningressDeny:\n";

@@ -8,7 +8,9 @@ use std::{
 
 use hostfw_scenario::{
     Firewall, Host, Lab, Reach, lab, reaches,
-    scene::{MS, SECOND, SILENCE, node_port, open_port, pair, peer_port, policy},
+    scene::{
+        MS, SECOND, SILENCE, node_port, open_port, pair, peer_port, policy, policy_for_nobody,
+    },
     tcp,
 };
 
@@ -152,9 +154,9 @@ fn a_policy_that_wants_something_unknown_is_refused_with_its_place() {
     let lab = lab!();
     let (node, _peer) = pair(&lab);
     let mut firewall = Firewall::new(&node);
-    firewall.policy("test.yaml", &policy("test", "ingress: []\n"));
+    firewall.policy("test.yaml", &policy_for_nobody("test"));
     firewall.start();
-    firewall.policy("test.yaml", &annotated("kil", "ingress: []\n"));
+    firewall.policy("test.yaml", &annotated("kil", "ingress: [{}]\n"));
     firewall.reload();
     let status = firewall.await_status("a refusal", |status| status.refused.is_some());
     let complaint = &status.refused.expect("refused").complaints[0];

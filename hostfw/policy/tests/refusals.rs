@@ -1,0 +1,39 @@
+//! What is refused, warned about or taken where a reading that is too generous
+//! would open something without a word, and one that is too strict would refuse
+//! what the reference takes.
+
+use hostfw_policy::{Dialect, Severity, Source, read_policies};
+
+/// The codes of all complaints, with a `?` behind a warning.
+fn codes(document: &str) -> Vec<String> {
+    let sources = [Source::new("policy.yaml", document)];
+    let (_, complaints) = read_policies(&sources, &Dialect::default());
+    let shown = |one: hostfw_policy::Complaint| match one.severity {
+        Severity::Error => one.code.to_owned(),
+        Severity::Warning => format!("{}?", one.code),
+    };
+    complaints.into_iter().map(shown).collect()
+}
+
+fn nodes(spec: &str) -> String {
+    format!(
+        "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\n\
+         metadata: {{name: nodes}}\nspec: {{nodeSelector: {{}}, {spec}}}\n"
+    )
+}
+
+#[track_caller]
+fn check(document: &str, wanted: &[&str]) {
+    assert_eq!(codes(document), wanted, "{document}");
+}
+
+#[test]
+fn a_part_without_any_rule_is_refused() {
+    for spec in ["ingress: []", "ingress: [], egressDeny: []", "enableDefaultDeny: {ingress: true}"]
+    {
+        check(&nodes(spec), &["missing-field"]);
+    }
+    check(&nodes("ingress: [], egress: [{}]"), &[]);
+    let many = nodes("ingress: [{}]") + "specs: []\n";
+    check(&many, &["no-parts?"]);
+}
