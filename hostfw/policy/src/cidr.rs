@@ -57,13 +57,13 @@ pub enum PrefixSource {
 /// Reads `fromCIDR`: a list of prefixes.
 pub fn read_list(node: &Node, name: &str, report: &mut Report<'_>) -> Vec<PrefixTerm> {
     let items = fields::list(node, name, report).unwrap_or_default();
-    items
-        .iter()
-        .filter_map(|item| {
-            let from = PrefixSource::Cidr(read(item, "cidr", report)?);
-            Some(PrefixTerm { at: item.at, from, except: Vec::new() })
-        })
-        .collect()
+    items.iter().filter_map(|item| read_item(item, report)).collect()
+}
+
+/// Reads one item of such a list.
+pub fn read_item(node: &Node, report: &mut Report<'_>) -> Option<PrefixTerm> {
+    let from = PrefixSource::Cidr(read(node, "cidr", report)?);
+    Some(PrefixTerm { at: node.at, from, except: Vec::new() })
 }
 
 /// Reads `fromCIDRSet`: a list of prefixes with exceptions, or of groups.

@@ -160,7 +160,7 @@ fn read_rule(
     let mut fields = Fields::new(node, owner, report)?;
     let action = fields.need("action", report);
     let peers = fields.take_entry(peers_name);
-    let protocols = fields.take("protocols");
+    let protocols = fields.take_entry("protocols");
     if let Some(name) = fields.take("name") {
         fields::text(name, "name", report);
     }
@@ -226,13 +226,13 @@ fn read_peers(
 ) -> Peers {
     let mut endpoints = Vec::new();
     let mut prefixes = Vec::new();
-    for item in fields::list(&entry.value, &entry.key, report).unwrap_or_default() {
+    for item in items(entry, "- namespaces: {}", report) {
         let Some(mut fields) = Fields::new(item, "a peer", report) else { continue };
         let namespaces = fields.take("namespaces");
         let pods = fields.take("pods");
         let networks = match direction {
             Direction::Ingress => None,
-            Direction::Egress => fields.take("networks"),
+            Direction::Egress => fields.take_entry("networks"),
         };
         let unsupported = match direction {
             Direction::Ingress => Vec::new(),
@@ -249,7 +249,9 @@ fn read_peers(
             let instead = "networks, or a rule of a CiliumClusterwideNetworkPolicy";
             report.error(entry.at, "not-supported", what, instead);
         }
-        let named = [namespaces, pods, networks].iter().flatten().count() + unsupported.len();
+        let named = [namespaces, pods].iter().flatten().count()
+            + usize::from(networks.is_some())
+            + unsupported.len();
         if named != 1 {
             let what = "a peer names exactly one of namespaces, pods and networks";
             report.error(item.at, "two-peer-kinds", what, "a peer of its own for each");
@@ -261,7 +263,9 @@ fn read_peers(
             endpoints.extend(read_namespaced_pods(pods, dialect, report));
         }
         if let Some(networks) = networks {
-            prefixes.extend(cidr::read_list(networks, "networks", report));
+            for item in items(networks, "networks: [10.0.0.0/8]", report) {
+                prefixes.extend(cidr::read_item(item, report));
+            }
         }
     }
     match (endpoints.is_empty(), prefixes.is_empty()) {
@@ -274,10 +278,20 @@ fn read_peers(
     }
 }
 
+/// The items of a list that needs one: an empty one would match nothing, and a
+/// rule that denies would vanish.
+fn items<'n>(list: &'n Entry, instead: &str, report: &mut Report<'_>) -> &'n [Node] {
+    let items = fields::list(&list.value, &list.key, report);
+    if items.is_some_and(<[Node]>::is_empty) {
+        report.error(list.at, "missing-field", format!("`{}` is empty", list.key), instead);
+    }
+    items.unwrap_or_default()
+}
+
 /// `protocols`: each item is one of tcp, udp, sctp and destinationNamedPort.
-fn read_protocols(node: &Node, report: &mut Report<'_>) -> Services {
+fn read_protocols(list: &Entry, report: &mut Report<'_>) -> Services {
     let mut entry = PortEntry::default();
-    for item in fields::list(node, "protocols", report).unwrap_or_default() {
+    for item in items(list, "protocols: [{tcp: {}}], or remove it for every service", report) {
         let Some(mut fields) = Fields::new(item, "a protocol", report) else { continue };
         let of = [("tcp", ports::TCP), ("udp", ports::UDP), ("sctp", ports::SCTP)]
             .map(|(name, protocol)| (fields.take(name), protocol));

@@ -22,6 +22,14 @@ fn nodes(spec: &str) -> String {
     )
 }
 
+fn cluster_network_policy(lists: &str) -> String {
+    format!(
+        "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\n\
+         metadata: {{name: c}}\n\
+         spec: {{tier: Admin, priority: 1, subject: {{namespaces: {{}}}}, {lists}}}\n"
+    )
+}
+
 #[track_caller]
 fn check(document: &str, wanted: &[&str]) {
     assert_eq!(codes(document), wanted, "{document}");
@@ -36,4 +44,21 @@ fn a_part_without_any_rule_is_refused() {
     check(&nodes("ingress: [], egress: [{}]"), &[]);
     let many = nodes("ingress: [{}]") + "specs: []\n";
     check(&many, &["no-parts?"]);
+}
+
+#[test]
+fn an_empty_list_of_a_cluster_network_policy_is_refused_and_denies_nothing_in_silence() {
+    for lists in [
+        "ingress: [{action: Deny, from: []}]",
+        "egress: [{action: Deny, to: []}]",
+        "egress: [{action: Deny, to: [{networks: []}]}]",
+        "ingress: [{action: Deny, from: [{namespaces: {}}], protocols: []}]",
+    ] {
+        check(&cluster_network_policy(lists), &["missing-field"]);
+    }
+    check(&cluster_network_policy("ingress: [{action: Deny, from: [{namespaces: {}}]}]"), &[]);
+    check(
+        &cluster_network_policy("egress: [{action: Deny, to: [{networks: x}]}]"),
+        &["wrong-type"],
+    );
 }
