@@ -69,6 +69,19 @@ pub enum L7Rules {
     Other(String, Vec<Vec<(String, String)>>),
 }
 
+impl L7Rules {
+    /// True for a list without rules, which asks for nothing.
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Http(rules) => rules.is_empty(),
+            Self::Dns(names) => names.is_empty(),
+            Self::Kafka(rules) => rules.is_empty(),
+            Self::Other(..) => false,
+        }
+    }
+}
+
 /// A listener by its resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -93,6 +106,8 @@ pub struct EntryContext<'a> {
     pub has_port_0: bool,
     /// One of them is a range.
     pub has_range: bool,
+    /// There is one at all.
+    pub has_ports: bool,
     /// The policy has no namespace.
     pub is_clusterwide: bool,
 }
@@ -171,40 +186,56 @@ pub fn read(
             "terminatingTLS besides, or one of the two",
         );
     }
+    let is_empty = rules.as_ref().is_some_and(L7Rules::is_empty);
+    let is_dns = matches!(rules, Some(L7Rules::Dns(_)));
     let (proxy, rules) = match rules {
-        Some(L7Rules::Http(rules)) => (Proxy::Http, L7Rules::Http(rules)),
-        Some(L7Rules::Dns(names)) => (Proxy::Dns, L7Rules::Dns(names)),
-        Some(rules) => (Proxy::Generic, rules),
-        None if listener.is_some() => (Proxy::Listener, L7Rules::Nothing),
-        None if !server_names.is_empty() || terminating.is_some() || originating.is_some() => {
-            (Proxy::Tls, L7Rules::Nothing)
+        Some(L7Rules::Http(rules)) if !is_empty => (Some(Proxy::Http), L7Rules::Http(rules)),
+        Some(L7Rules::Dns(names)) if !is_empty => (Some(Proxy::Dns), L7Rules::Dns(names)),
+        Some(rules) if !is_empty => (Some(Proxy::Generic), rules),
+        _ if listener.is_some() => (Some(Proxy::Listener), L7Rules::Nothing),
+        _ if !server_names.is_empty() || terminating.is_some() || originating.is_some() => {
+            (Some(Proxy::Tls), L7Rules::Nothing)
         }
+        Some(_) => (None, L7Rules::Nothing),
         None => return None,
     };
-    let l7 = L7 { at, proxy, rules, server_names, terminates_tls: terminating.is_some(), listener };
-    check_place(&l7, context, report);
-    Some(l7)
+    check_place(at, proxy, context, report);
+    if is_dns && !context.has_ports {
+        let what = "DNS rules need the port of the DNS servers";
+        report.error(at, "bad-l7", what, "ports: [{port: \"53\"}], beside them");
+    }
+    let terminates_tls = terminating.is_some();
+    Some(L7 { at, proxy: proxy?, rules, server_names, terminates_tls, listener })
 }
 
-/// Where each proxy can stand at all.
-fn check_place(l7: &L7, context: &EntryContext<'_>, report: &mut Report<'_>) {
+/// Where each proxy can stand at all. An empty list of rules asks for none, and
+/// has its place where rules have theirs: the author is about to add some.
+fn check_place(
+    at: Position,
+    proxy: Option<Proxy>,
+    context: &EntryContext<'_>,
+    report: &mut Report<'_>,
+) {
     let EntryContext { direction, for_nodes, protocols, has_port_0, has_range, .. } = *context;
-    let mut refuse = |what: &str, instead: &str| report.error(l7.at, "bad-l7", what, instead);
+    let mut refuse = |what: &str, instead: &str| {
+        let instead = if proxy.is_some() { instead } else { "remove the empty list" };
+        report.error(at, "bad-l7", what, instead);
+    };
     if for_nodes && direction == Direction::Ingress {
         refuse("a node's ingress has no proxy; its policy ends at ports", "remove it");
-    } else if for_nodes && l7.proxy == Proxy::Http {
+    } else if for_nodes && proxy == Some(Proxy::Http) {
         refuse("a node's egress has no proxy for HTTP", "remove it, or select pods");
     }
-    if l7.proxy == Proxy::Dns && direction == Direction::Ingress {
+    if proxy == Some(Proxy::Dns) && direction == Direction::Ingress {
         refuse("DNS rules belong under `egress`", "an egress rule to the DNS servers");
     }
-    if l7.proxy != Proxy::Dns && protocols.iter().any(|protocol| *protocol != TCP) {
+    if proxy != Some(Proxy::Dns) && protocols.iter().any(|protocol| *protocol != TCP) {
         refuse("the proxy speaks TCP only", "protocol: TCP");
     }
     if has_port_0 {
         refuse("a proxy needs ports, and port 0 is every one", "the port itself");
     }
-    if l7.proxy == Proxy::Dns && has_range {
+    if proxy == Some(Proxy::Dns) && has_range {
         refuse("DNS rules take no range of ports", "port: \"53\", without endPort");
     }
 }
@@ -227,10 +258,7 @@ fn read_rules(node: &Node, report: &mut Report<'_>) -> Option<L7Rules> {
         "topic" | "apiKey" => Some(format!("kafka: [{{{unknown}: ...}}], one level deeper")),
         _ => None,
     });
-    let items = |node: Option<&Node>| {
-        node.is_some_and(|node| !matches!(&node.value, Value::List(items) if items.is_empty()))
-    };
-    let several = [items(http), items(dns), items(kafka), protocol.is_some()];
+    let several = [http.is_some(), dns.is_some(), kafka.is_some(), protocol.is_some()];
     if several.into_iter().filter(|one| *one).count() > 1 {
         let what = "`rules` are about one protocol";
         report.error(node.at, "two-protocols", what, "an entry of its own for each");
@@ -240,15 +268,15 @@ fn read_rules(node: &Node, report: &mut Report<'_>) -> Option<L7Rules> {
         let what = "`l7` needs the name of its protocol";
         report.error(entry.at, "missing-field", what, "l7proto: cassandra, beside it");
     }
-    if let Some(node) = http.filter(|_| items(http)) {
+    if let Some(node) = http {
         let rules = fields::list(node, "http", report)?;
         let rules = rules.iter().filter_map(|rule| http::read(rule, report));
         return Some(L7Rules::Http(rules.collect()));
     }
-    if let Some(node) = dns.filter(|_| items(dns)) {
+    if let Some(node) = dns {
         return Some(L7Rules::Dns(fqdn::read_list(node, "dns", report)));
     }
-    if let Some(node) = kafka.filter(|_| items(kafka)) {
+    if let Some(node) = kafka {
         let rules = fields::list(node, "kafka", report)?;
         return Some(L7Rules::Kafka(
             rules.iter().filter_map(|rule| kafka::read(rule, report)).collect(),

@@ -127,8 +127,10 @@ fn entry(node: &Node, place: &Place<'_>, report: &mut Report<'_>) -> Option<Entr
     let mut entry = Entry::default();
     let mut protocols: Vec<u8> = Vec::new();
     let mut has_range = false;
+    let mut has_ports = false;
     if let Some(ports) = fields.take("ports") {
         let items = fields::list(ports, "ports", report).unwrap_or_default();
+        has_ports = !items.is_empty();
         if items.len() > MAX_PORTS {
             let what = format!("{} ports in one entry; {MAX_PORTS} are possible", items.len());
             report.error(ports.at, "too-many", what, "several entries, or a range with endPort");
@@ -156,6 +158,7 @@ fn entry(node: &Node, place: &Place<'_>, report: &mut Report<'_>) -> Option<Entr
             protocols: &protocols,
             has_port_0: entry.services.iter().any(whole),
             has_range,
+            has_ports,
             is_clusterwide: place.is_clusterwide,
         };
         entry.l7 = l7::read(&mut fields, &context, report).map(Box::new);

@@ -22,6 +22,13 @@ fn nodes(spec: &str) -> String {
     )
 }
 
+fn pods(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\n\
+         metadata: {{name: {name}, namespace: shop}}\nspec: {{endpointSelector: {{}}, {spec}}}\n"
+    )
+}
+
 fn cluster_network_policy(lists: &str) -> String {
     format!(
         "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\n\
@@ -29,6 +36,14 @@ fn cluster_network_policy(lists: &str) -> String {
          spec: {{tier: Admin, priority: 1, subject: {{namespaces: {{}}}}, {lists}}}\n"
     )
 }
+
+/// An egress rule to one port, with something besides.
+fn egress(ports: &str, besides: &str) -> String {
+    pods("p", &format!("egress: [{{toPorts: [{{{ports} {besides}}}]}}]"))
+}
+
+const HTTPS: &str = "ports: [{port: '443', protocol: TCP}],";
+const DOMAIN: &str = "ports: [{port: '53', protocol: UDP}],";
 
 #[track_caller]
 fn check(document: &str, wanted: &[&str]) {
@@ -61,4 +76,26 @@ fn an_empty_list_of_a_cluster_network_policy_is_refused_and_denies_nothing_in_si
         &cluster_network_policy("egress: [{action: Deny, to: [{networks: x}]}]"),
         &["wrong-type"],
     );
+}
+
+#[test]
+fn dns_rules_need_a_port_and_http_rules_need_none() {
+    let dns = "rules: {dns: [{matchPattern: '*'}]}";
+    check(&egress("", dns), &["bad-l7"]);
+    check(&egress("ports: [],", dns), &["bad-l7"]);
+    check(&egress(DOMAIN, dns), &[]);
+    check(&egress("", "rules: {http: [{}]}"), &[]);
+}
+
+#[test]
+fn an_empty_list_of_rules_stands_only_where_rules_may() {
+    let listener = "listener: {name: l, envoyConfig: {name: e}}";
+    check(&egress(HTTPS, "rules: {http: []}"), &[]);
+    check(&egress(DOMAIN, "rules: {http: []}"), &["bad-l7"]);
+    check(&egress("ports: [{port: '0', protocol: TCP}],", "rules: {http: []}"), &["bad-l7"]);
+    check(&egress(HTTPS, &format!("rules: {{http: []}}, {listener}")), &["bad-listener"]);
+    check(&egress(HTTPS, "rules: {http: [], dns: [{matchName: a}]}"), &["two-protocols"]);
+    let host = format!("ingress: [{{toPorts: [{{{HTTPS} rules: {{http: []}}}}]}}]");
+    check(&nodes(&host), &["bad-l7"]);
+    check(&egress(DOMAIN, "rules: {}"), &[]);
 }
