@@ -4,6 +4,7 @@
 
 mod http;
 mod kafka;
+mod re2;
 
 use std::fmt::Write as _;
 

@@ -1,6 +1,7 @@
 //! HTTP rules: what a request has to look like. Texts are regular expressions
 //! in RE2's syntax; they are checked here and matched by the proxy.
 
+use super::re2;
 use crate::{
     complaint::Report,
     fields::{self, Fields},
@@ -90,33 +91,12 @@ pub(super) fn read(node: &Node, report: &mut Report<'_>) -> Option<HttpRule> {
 /// A regular expression; an empty one counts as missing.
 fn expression(node: &Node, name: &str, report: &mut Report<'_>) -> Option<String> {
     let written = fields::text(node, name, report)?;
-    if let Err(fault) = check(written) {
+    if let Err(fault) = re2::check(written) {
         let what = format!("`{name}` is no regular expression: {fault}");
         report.error(node.at, "bad-expression", what, "an expression in RE2's syntax");
         return None;
     }
     (!written.is_empty()).then(|| written.to_owned())
-}
-
-/// What RE2 would refuse.
-fn check(written: &str) -> Result<(), String> {
-    // Two things that this parser knows and RE2 does not: comments with free
-    // spacing, and operations on classes.
-    let mut flags = written.match_indices("(?").filter_map(|(at, _)| written.get(at + 2..));
-    if flags.any(|flags| {
-        flags.split([')', ':']).next().is_some_and(|set| set.contains('x') && !set.contains('<'))
-    }) {
-        return Err("the flag `x` is not known".to_owned());
-    }
-    if ["&&", "~~"].iter().any(|operation| written.contains(operation)) && written.contains('[') {
-        return Err("a class has no operations".to_owned());
-    }
-    let mut parser = regex_syntax::ParserBuilder::new().nest_limit(100).build();
-    parser.parse(written).map(drop).map_err(|error| match error {
-        regex_syntax::Error::Parse(error) => error.kind().to_string(),
-        regex_syntax::Error::Translate(error) => error.kind().to_string(),
-        _ => "it cannot be read".to_owned(),
-    })
 }
 
 fn header_match(node: &Node, report: &mut Report<'_>) -> Option<HeaderMatch> {
@@ -166,21 +146,4 @@ fn secret_name(node: &Node, report: &mut Report<'_>) -> Option<(Option<String>, 
         Some(node) => Some(fields::text(node, "namespace", report)?.to_owned()),
     };
     Some((namespace, fields::text(name?, "name", report)?.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn expressions_are_those_of_re2() {
-        for good in
-            ["", "/public.*", "GET|POST", "^/a/[0-9]+$", "(?i)get", "/(a|b){1,3}", "[a-z-]+"]
-        {
-            assert_eq!(check(good), Ok(()), "{good}");
-        }
-        for bad in ["(", "(?=x)", "(?<!x)y", r"(a)\1", "[z-a]", "a{3,1}", "(?x) a", "[a&&b]", "*"] {
-            assert!(check(bad).is_err(), "{bad}");
-        }
-    }
 }
