@@ -232,17 +232,19 @@ fn read_port(node: &Node, entry: &mut PortEntry, report: &mut Report<'_>) -> Opt
             return None;
         }
     };
-    let end = |first, report: &mut Report<'_>| match end_node {
-        None => Some(first),
-        Some(node) => ports::end(node, first, report),
-    };
     let (first, last) = match port_node {
-        None => (0, u16::MAX),
+        None => {
+            if let Some(end) = end_node {
+                let what = "a range has an `endPort` and no `port`";
+                report.error(end.at, "bad-port", what, "port: 8000, beside it");
+                return None;
+            }
+            (0, u16::MAX)
+        }
         Some(port) => match port_number(port, report)? {
-            ports::Number::Is(0) => (0, u16::MAX),
-            ports::Number::Is(first) => (first, end(first, report)?),
+            ports::Number::Is(first) => ports::range(first, end_node, report)?,
             ports::Number::Named(name) => {
-                let end = end_node.map(|_| end(0, report)).unwrap_or_default();
+                let end = end_node.and_then(|node| ports::end(node, 0, report));
                 let end = end.filter(|end| *end != 0);
                 entry.named.push(NamedPort { at: port.at, name, protocols, end });
                 return Some(());
@@ -259,7 +261,14 @@ fn port_number(node: &Node, report: &mut Report<'_>) -> Option<ports::Number> {
     match &node.value {
         Value::Number(written) => {
             let text = Node { at: node.at, value: Value::Text(written.clone()) };
-            ports::number(&text, report)
+            let number = ports::number(&text, report);
+            if let Some(ports::Number::Named(_)) = number {
+                // As `8e1` is one by its syntax.
+                let what = format!("`{written}` is no port");
+                report.error(node.at, "bad-port", what, "a plain decimal number");
+                return None;
+            }
+            number
         }
         Value::Null | Value::Text(_) | Value::Truth(_) | Value::List(_) | Value::Map(_) => {
             ports::number(node, report)

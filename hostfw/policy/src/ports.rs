@@ -181,7 +181,8 @@ enum Port {
 
 fn port(node: &Node, place: &Place<'_>, report: &mut Report<'_>) -> Option<Port> {
     let mut fields = Fields::new(node, "a port", report)?;
-    let port_node = fields.take("port");
+    // An empty text counts as missing.
+    let port_node = fields.take("port").filter(|node| node.value != Value::Text(String::new()));
     let end_node = fields.take("endPort");
     let protocol_node = fields.take("protocol");
     let at = fields.at();
@@ -210,6 +211,7 @@ fn port(node: &Node, place: &Place<'_>, report: &mut Report<'_>) -> Option<Port>
 
     let Some(port_node) = port_node else {
         if place.dialect.missing_ports {
+            range(0, end_node, report)?;
             let every = protocols.iter().map(|protocol| Service::whole(*protocol));
             return Some(Port::Numbers { services: every.collect(), is_range: false });
         }
@@ -219,12 +221,9 @@ fn port(node: &Node, place: &Place<'_>, report: &mut Report<'_>) -> Option<Port>
     };
     match number(port_node, report)? {
         Number::Is(first) => {
-            let last = match end_node {
-                None => first,
-                Some(node) => end(node, first, report)?,
-            };
-            let is_range = last != first;
-            let (first, last) = if first == 0 { (0, u16::MAX) } else { (first, last) };
+            let is_every = first == 0;
+            let (first, last) = range(first, end_node, report)?;
+            let is_range = last != first && !is_every;
             let services =
                 protocols.iter().map(|protocol| Service { protocol: *protocol, first, last });
             Some(Port::Numbers { services: services.collect(), is_range })
@@ -292,7 +291,8 @@ pub(crate) fn number(node: &Node, report: &mut Report<'_>) -> Option<Number> {
         return number.map(Number::Is);
     }
     if digits {
-        let instead = format!("port: \"{}\"", written.trim_start_matches('0'));
+        let plain = written.trim_start_matches('0');
+        let instead = format!("port: \"{}\"", if plain.is_empty() { "0" } else { plain });
         let what = format!("`{written}` may be read as octal");
         report.error(node.at, "bad-port", what, instead);
     } else if is_name(written) && !is_number_in_disguise(written) {
@@ -315,13 +315,13 @@ fn as_range(written: &str) -> Option<String> {
 
 /// Reads a field that holds the name of a port, and no number.
 pub(crate) fn name(node: &Node, field: &str, report: &mut Report<'_>) -> Option<String> {
-    let written = match &node.value {
-        Value::Number(written) => written,
+    let (written, is_text) = match &node.value {
+        Value::Number(written) => (written.as_str(), false),
         Value::Null | Value::Text(_) | Value::Truth(_) | Value::List(_) | Value::Map(_) => {
-            fields::text(node, field, report)?
+            (fields::text(node, field, report)?, true)
         }
     };
-    if is_name(written) && !is_number_in_disguise(written) {
+    if is_text && is_name(written) && !is_number_in_disguise(written) {
         return Some(written.to_ascii_lowercase());
     }
     let is_number = !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit());
@@ -348,6 +348,23 @@ fn is_name(written: &str) -> bool {
 /// `0x50` and `0b101` are names by their syntax and numbers to their author.
 fn is_number_in_disguise(written: &str) -> bool {
     written.starts_with('0') && written.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// The ports from one to `endPort`; from 0 they are all (rule 15).
+pub(crate) fn range(
+    first: u16,
+    end_node: Option<&Node>,
+    report: &mut Report<'_>,
+) -> Option<(u16, u16)> {
+    let Some(node) = end_node else {
+        return Some(if first == 0 { (0, u16::MAX) } else { (first, first) });
+    };
+    let last = end(node, first, report)?;
+    if first == 0 && last != 0 {
+        let what = format!("port 0 is every port, so endPort {last} bounds nothing");
+        report.warning(node.at, "range-from-0", what, "the first port of the range as port");
+    }
+    Some(if first == 0 { (0, u16::MAX) } else { (first, last) })
 }
 
 /// Reads `endPort`, the last port of a range.

@@ -29,6 +29,13 @@ fn pods(name: &str, spec: &str) -> String {
     )
 }
 
+fn network_policy(spec: &str) -> String {
+    format!(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+         metadata: {{name: k, namespace: shop}}\nspec: {{{spec}}}\n"
+    )
+}
+
 fn cluster_network_policy(lists: &str) -> String {
     format!(
         "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\n\
@@ -98,4 +105,49 @@ fn an_empty_list_of_rules_stands_only_where_rules_may() {
     let host = format!("ingress: [{{toPorts: [{{{HTTPS} rules: {{http: []}}}}]}}]");
     check(&nodes(&host), &["bad-l7"]);
     check(&egress(DOMAIN, "rules: {}"), &[]);
+}
+
+#[test]
+fn an_end_port_needs_a_port() {
+    let ports = |port: &str| network_policy(&format!("ingress: [{{ports: [{port}]}}]"));
+    check(&ports("{protocol: TCP, endPort: 90}"), &["bad-port"]);
+    check(&ports("{port: 0, endPort: 'abc'}"), &["wrong-type"]);
+    check(&ports("{port: 0, endPort: 90}"), &["range-from-0?"]);
+    check(&ports("{port: 80, endPort: 90}"), &[]);
+    check(&ports("{port: http, endPort: 90}"), &[]);
+    check(&egress("ports: [{port: '0', endPort: 1023}]", ""), &["range-from-0?"]);
+    check(&egress("ports: [{port: '0', endPort: 0}]", ""), &[]);
+}
+
+#[test]
+fn a_number_is_no_name_of_a_port() {
+    for port in ["8e1", "8.0", "0x50"] {
+        let list = format!("ingress: [{{ports: [{{port: {port}}}]}}]");
+        check(&network_policy(&list), &["bad-port"]);
+    }
+    let named = "ingress: [{action: Deny, from: [{namespaces: {}}], \
+                 protocols: [{destinationNamedPort: 8e1}]}]";
+    check(&cluster_network_policy(named), &["bad-port"]);
+}
+
+#[test]
+fn an_empty_port_counts_as_missing() {
+    let read = |port: &str, extended_protocols: bool| {
+        let sources = [Source::new("policy.yaml", egress(port, ""))];
+        let dialect =
+            Dialect { extended_protocols, missing_ports: extended_protocols, ..Dialect::default() };
+        read_policies(&sources, &dialect).1.len()
+    };
+    for protocol in ["VRRP", "TCP"] {
+        let port = format!("ports: [{{port: '', protocol: {protocol}}}]");
+        assert_eq!((read(&port, false), read(&port, true)), (1, 0), "{protocol}");
+    }
+    assert_eq!(read("ports: [{endPort: 90, protocol: TCP}]", true), 1, "it bounds nothing");
+}
+
+#[test]
+fn the_remedy_for_many_zeros_is_one() {
+    let sources = [Source::new("policy.yaml", egress("ports: [{port: '00'}]", ""))];
+    let (_, complaints) = read_policies(&sources, &Dialect::default());
+    assert_eq!(complaints[0].instead, "port: \"0\"");
 }
