@@ -9,7 +9,7 @@ use crate::{
     complaint::Report,
     fields::{self, Fields},
     selector::{self, Selector},
-    text::{Node, Position},
+    text::{Node, Position, Value},
 };
 
 /// One entry of a list of prefixes.
@@ -74,8 +74,9 @@ pub fn read_set(node: &Node, name: &str, report: &mut Report<'_>) -> Vec<PrefixT
 
 fn term(node: &Node, report: &mut Report<'_>) -> Option<PrefixTerm> {
     let mut fields = Fields::new(node, "an entry of a CIDR set", report)?;
-    let cidr = fields.take("cidr");
-    let group = fields.take("cidrGroupRef");
+    // An empty text counts as missing.
+    let mut text = |name| fields.take(name).filter(|node| node.value != Value::Text(String::new()));
+    let (cidr, group) = (text("cidr"), text("cidrGroupRef"));
     let groups = fields.take("cidrGroupSelector");
     let except_node = fields.take("except");
     fields.finish(report, |_| None);

@@ -72,8 +72,7 @@ fn read_spec(
     let default_deny = fields.take("enableDefaultDeny");
     let description = fields.take("description");
     let log = fields.take("log");
-    // Labels only name the policy in listings.
-    fields.ignore(&["labels"]);
+    let labels = fields.take("labels");
     fields.finish(report, |unknown| match unknown {
         "podSelector" => Some("nodeSelector, or endpointSelector in a policy for pods".to_owned()),
         "policyTypes" => Some("remove it: the lists that are written count".to_owned()),
@@ -90,6 +89,7 @@ fn read_spec(
         fields::text(description, "description", report);
     }
     read_log(log, report);
+    check_labels(labels, report);
     let written = lists.iter().filter_map(|(list, _, _)| *list);
     if written.clone().all(is_empty) {
         // Nothing would be in force, and nobody writes a policy for that.
@@ -193,6 +193,29 @@ fn read_default_deny(node: Option<&Node>, report: &mut Report<'_>) -> (bool, boo
         node.and_then(|node| fields::truth(node, name, report)).unwrap_or(true)
     };
     (read(ingress, "ingress"), read(egress, "egress"))
+}
+
+/// `labels` only name the policy in listings: each is a text, or in parts.
+fn check_labels(node: Option<&Node>, report: &mut Report<'_>) {
+    let items = node.and_then(|node| fields::list(node, "labels", report)).unwrap_or_default();
+    for item in items {
+        if !matches!(item.value, Value::Map(_)) {
+            fields::name(item, "labels", report);
+            continue;
+        }
+        let Some(mut fields) = Fields::new(item, "a label", report) else { continue };
+        let key = fields.need("key", report);
+        let others = ["value", "source"].map(|name| (name, fields.take(name)));
+        fields.finish(report, |_| None);
+        if let Some(key) = key {
+            fields::name(key, "key", report);
+        }
+        for (name, node) in others {
+            if let Some(node) = node {
+                fields::text(node, name, report);
+            }
+        }
+    }
 }
 
 /// `log.value` marks events.

@@ -256,5 +256,7 @@ fn read_metadata(node: Option<&Node>, report: &mut Report<'_>) -> Option<Metadat
         None => None,
         Some(node) => Some((fields::text(node, "namespace", report)?.to_owned(), node.at)),
     };
+    // The API server takes an empty one for none.
+    let namespace = namespace.filter(|(namespace, _)| !namespace.is_empty());
     Some(Metadata { name: name.to_owned(), namespace, labels, annotations })
 }

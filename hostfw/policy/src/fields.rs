@@ -91,6 +91,21 @@ pub fn text<'n>(node: &'n Node, name: &str, report: &mut Report<'_>) -> Option<&
     None
 }
 
+/// The text of a node that must say something.
+pub fn name<'n>(node: &'n Node, name: &str, report: &mut Report<'_>) -> Option<&'n str> {
+    let text = text(node, name, report)?;
+    if text.is_empty() {
+        report.error(
+            node.at,
+            "missing-field",
+            format!("`{name}` is empty"),
+            format!("{name}: ..."),
+        );
+        return None;
+    }
+    Some(text)
+}
+
 /// The items of a node that must be a list.
 pub fn list<'n>(node: &'n Node, name: &str, report: &mut Report<'_>) -> Option<&'n [Node]> {
     if let Value::List(items) = &node.value {

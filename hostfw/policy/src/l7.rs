@@ -283,7 +283,7 @@ fn read_rules(node: &Node, report: &mut Report<'_>) -> Option<L7Rules> {
             rules.iter().filter_map(|rule| kafka::read(rule, report)).collect(),
         ));
     }
-    let protocol = fields::text(protocol?, "l7proto", report)?;
+    let protocol = fields::name(protocol?, "l7proto", report)?;
     let mut rules = Vec::new();
     for item in other.and_then(|entry| fields::list(&entry.value, "l7", report)).unwrap_or_default()
     {
@@ -343,8 +343,8 @@ fn read_listener(
         let at = kind_node.unwrap_or(config).at;
         report.error(at, "bad-listener", what, "kind: CiliumClusterwideEnvoyConfig");
     }
-    let resource = fields::text(resource?, "name", report)?;
-    let name = fields::text(name?, "name", report)?;
+    let resource = fields::name(resource?, "name", report)?;
+    let name = fields::name(name?, "name", report)?;
     let priority = match priority {
         None => None,
         Some(node) => {
@@ -386,10 +386,11 @@ fn read_secret(node: &Node, report: &mut Report<'_>) {
     let namespace = fields.take("namespace");
     let name = fields.need("name", report);
     fields.finish(report, |_| None);
-    for (node, name) in [(namespace, "namespace"), (name, "name")] {
-        if let Some(node) = node {
-            fields::text(node, name, report);
-        }
+    if let Some(node) = namespace {
+        fields::text(node, "namespace", report);
+    }
+    if let Some(node) = name {
+        fields::name(node, "name", report);
     }
 }
 

@@ -108,6 +108,37 @@ fn an_empty_list_of_rules_stands_only_where_rules_may() {
 }
 
 #[test]
+fn names_that_are_needed_are_not_empty() {
+    for besides in [
+        "rules: {l7proto: ''}",
+        "listener: {name: '', envoyConfig: {name: e}}",
+        "listener: {name: l, envoyConfig: {name: ''}}",
+        "terminatingTLS: {secret: {name: ''}}",
+        "rules: {http: [{headerMatches: [{name: X-A, secret: {name: ''}}]}]}",
+        "rules: {http: [{headerMatches: [{name: ''}]}]}",
+    ] {
+        check(&egress(HTTPS, besides), &["missing-field"]);
+    }
+}
+
+#[test]
+fn the_labels_of_a_part_are_texts_or_keys() {
+    check(&nodes("ingress: [{}], labels: [a, 'k8s:b=c', {key: d, value: e, source: f}]"), &[]);
+    check(&nodes("ingress: [{}], labels: {a: b}"), &["wrong-type"]);
+    check(&nodes("ingress: [{}], labels: [1]"), &["wrong-type"]);
+    check(&nodes("ingress: [{}], labels: ['']"), &["missing-field"]);
+    check(&nodes("ingress: [{}], labels: [{value: b}]"), &["missing-field"]);
+}
+
+#[test]
+fn an_empty_text_in_a_set_of_prefixes_counts_as_missing() {
+    let set = |entry: &str| nodes(&format!("ingress: [{{fromCIDRSet: [{entry}]}}]"));
+    check(&set("{cidrGroupRef: ''}"), &["bad-cidr"]);
+    check(&set("{cidr: ''}"), &["bad-cidr"]);
+    check(&set("{cidr: 10.0.0.0/8, cidrGroupRef: ''}"), &[]);
+}
+
+#[test]
 fn an_end_port_needs_a_port() {
     let ports = |port: &str| network_policy(&format!("ingress: [{{ports: [{port}]}}]"));
     check(&ports("{protocol: TCP, endPort: 90}"), &["bad-port"]);
@@ -150,4 +181,12 @@ fn the_remedy_for_many_zeros_is_one() {
     let sources = [Source::new("policy.yaml", egress("ports: [{port: '00'}]", ""))];
     let (_, complaints) = read_policies(&sources, &Dialect::default());
     assert_eq!(complaints[0].instead, "port: \"0\"");
+}
+
+#[test]
+fn an_empty_namespace_is_the_default_one() {
+    let document = pods("p", "ingress: [{}]").replace("namespace: shop", "namespace: ''");
+    let sources = [Source::new("policy.yaml", document)];
+    let (policies, complaints) = read_policies(&sources, &Dialect::default());
+    assert_eq!((complaints, policies[0].name.as_str()), (Vec::new(), "default/p"));
 }

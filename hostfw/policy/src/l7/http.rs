@@ -106,10 +106,7 @@ fn header_match(node: &Node, report: &mut Report<'_>) -> Option<HeaderMatch> {
     let secret = fields.take("secret");
     let mismatch = fields.take("mismatch");
     fields.finish(report, |_| None);
-    let name = fields::text(name?, "name", report)?;
-    if name.is_empty() {
-        report.error(node.at, "missing-field", "a header has no name", "name: X-My-Header");
-    }
+    let name = fields::name(name?, "name", report)?;
     let mismatch = match mismatch {
         None => Mismatch::Deny,
         Some(node) => match fields::text(node, "mismatch", report)? {
@@ -145,5 +142,5 @@ fn secret_name(node: &Node, report: &mut Report<'_>) -> Option<(Option<String>, 
         None => None,
         Some(node) => Some(fields::text(node, "namespace", report)?.to_owned()),
     };
-    Some((namespace, fields::text(name?, "name", report)?.to_owned()))
+    Some((namespace, fields::name(name?, "name", report)?.to_owned()))
 }
