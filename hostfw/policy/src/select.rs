@@ -262,7 +262,10 @@ fn profile(
             *stance = written.max(*stance);
         }
     }
+    // Without host policies nothing concerns the node, whatever is enforced.
+    let is_judged = options.host_policies || candidate.kind == Kind::Pod;
     let force = |stance: Stance| match options.enforcement {
+        _ if !is_judged => Force { in_force: false, default: Answer::DefaultAllow },
         Enforcement::Default => Force {
             in_force: stance != Stance::Untouched,
             default: if stance == Stance::DefaultDeny {

@@ -2,7 +2,9 @@
 //! would open something without a word, and one that is too strict would refuse
 //! what the reference takes.
 
-use hostfw_policy::{Dialect, Severity, Source, read_policies};
+use hostfw_policy::{
+    Dialect, Enforcement, Options, Severity, Source, ThisNode, compile, read_policies, read_world,
+};
 
 /// The codes of all complaints, with a `?` behind a warning.
 fn codes(document: &str) -> Vec<String> {
@@ -183,10 +185,51 @@ fn the_remedy_for_many_zeros_is_one() {
     assert_eq!(complaints[0].instead, "port: \"0\"");
 }
 
+/// The world, and what a set of policies comes to for it.
+struct Scene {
+    enforcement: Enforcement,
+    host_policies: bool,
+}
+
+const PODS: &str = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop, labels: {app: web}}
+spec: {nodeName: one}
+status: {podIP: 10.0.0.1}
+";
+
+impl Scene {
+    /// Who is in force: a direction of the node, then of the pod.
+    fn in_force(&self, documents: &[String]) -> Vec<(bool, bool)> {
+        let sources = [Source::new("policy.yaml", documents.join("---\n"))];
+        let (policies, complaints) = read_policies(&sources, &Dialect::default());
+        assert_eq!(complaints, []);
+        let (world, _) = read_world(&[Source::new("world.yaml", PODS)]);
+        let node = ThisNode { name: "one".to_owned(), ..ThisNode::default() };
+        let options = Options {
+            pods: true,
+            enforcement: self.enforcement,
+            host_policies: self.host_policies,
+            ..Options::default()
+        };
+        let compiled = compile(&policies, &world, &node, &options, 1).expect("fits");
+        let subjects = compiled.subjects.iter();
+        subjects.map(|one| (one.ingress_in_force, one.egress_in_force)).collect()
+    }
+}
+
 #[test]
 fn an_empty_namespace_is_the_default_one() {
     let document = pods("p", "ingress: [{}]").replace("namespace: shop", "namespace: ''");
     let sources = [Source::new("policy.yaml", document)];
     let (policies, complaints) = read_policies(&sources, &Dialect::default());
     assert_eq!((complaints, policies[0].name.as_str()), (Vec::new(), "default/p"));
+}
+
+#[test]
+fn without_host_policies_a_node_is_open_even_where_all_is_enforced() {
+    let all = |host_policies| Scene { enforcement: Enforcement::Always, host_policies };
+    assert_eq!(all(false).in_force(&[]), [(false, false), (true, true)]);
+    assert_eq!(all(true).in_force(&[]), [(true, true), (true, true)]);
 }
