@@ -44,12 +44,7 @@ pub(crate) fn read_spec(
         _ => None,
     });
 
-    let mut subjects = match pods {
-        Some(pods) => selector::read(pods, "podSelector", report)?,
-        None => Selector::default(),
-    };
-    subjects.of_objects();
-    subjects.in_namespace(namespace);
+    let subjects = read_pods_in(pods, namespace, report)?;
     let (names_ingress, names_egress) = read_types(types, report);
     let mut rules = Vec::new();
     for (list, direction) in [(ingress, Direction::Ingress), (egress, Direction::Egress)] {
@@ -193,21 +188,36 @@ pub(crate) fn read_pods(
     dialect: &Dialect,
     report: &mut Report<'_>,
 ) -> Option<Selector> {
-    let mut selector = match pods {
-        Some(pods) => selector::read(pods, "podSelector", report)?,
-        None => Selector::default(),
-    };
-    selector.of_objects();
-    match (namespaces, own_namespace) {
-        (Some(namespaces), _) => {
-            selector.in_namespaces(selector::read(namespaces, "namespaceSelector", report)?);
+    let mut selector = match (namespaces, own_namespace) {
+        (None, Some(own)) => read_pods_in(pods, own, report)?,
+        (Some(_), _) | (None, None) => {
+            let mut selector = match pods {
+                Some(pods) => selector::read(pods, "podSelector", report)?,
+                None => Selector::default(),
+            };
+            selector.of_objects();
+            selector.in_namespaces(match namespaces {
+                Some(namespaces) => selector::read(namespaces, "namespaceSelector", report)?,
+                None => Selector::default(),
+            });
+            selector
         }
-        (None, Some(own)) => selector.in_namespace(own),
-        (None, None) => selector.in_namespaces(Selector::default()),
-    }
+    };
     if dialect.default_local_cluster {
         selector.in_local_cluster();
     }
+    Some(selector)
+}
+
+/// Pods of one namespace by their own labels. The namespace is a label too, and
+/// as in rule 4 this one stands in place of what `matchLabels` says of it.
+fn read_pods_in(pods: Option<&Node>, namespace: &str, report: &mut Report<'_>) -> Option<Selector> {
+    let mut selector = match pods {
+        Some(pods) => selector::read_without_namespace(pods, "podSelector", report)?,
+        None => Selector::default(),
+    };
+    selector.of_objects();
+    selector.in_namespace(namespace);
     Some(selector)
 }
 

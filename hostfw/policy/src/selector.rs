@@ -166,6 +166,18 @@ pub fn read_in_namespace(
     Some(selector)
 }
 
+/// Reads a selector without what its `matchLabels` say of the namespace.
+pub(crate) fn read_without_namespace(
+    node: &Node,
+    name: &'static str,
+    report: &mut Report<'_>,
+) -> Option<Selector> {
+    let (mut selector, expressions) = read_apart(node, name, report)?;
+    selector.requirements.retain(|one| one.key != NAMESPACE);
+    selector.requirements.extend(expressions);
+    Some(selector)
+}
+
 /// What `matchLabels` says, and what `matchExpressions` does.
 fn read_apart(
     node: &Node,

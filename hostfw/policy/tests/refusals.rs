@@ -220,6 +220,18 @@ impl Scene {
 }
 
 #[test]
+fn a_network_policy_stays_in_its_namespace_whatever_its_labels_say() {
+    let scene = Scene { enforcement: Enforcement::Default, host_policies: true };
+    let elsewhere = "podSelector: {matchLabels: {io.kubernetes.pod.namespace: prod}}";
+    let policy = network_policy(&format!("{elsewhere}, ingress: [{{}}]"));
+    assert_eq!(scene.in_force(&[policy]), [(false, false), (true, false)]);
+    let asked = "podSelector: {matchExpressions: [\
+                 {key: io.kubernetes.pod.namespace, operator: In, values: [prod]}]}";
+    let policy = network_policy(&format!("{asked}, ingress: [{{}}]"));
+    assert_eq!(scene.in_force(&[policy]), [(false, false), (false, false)]);
+}
+
+#[test]
 fn an_empty_namespace_is_the_default_one() {
     let document = pods("p", "ingress: [{}]").replace("namespace: shop", "namespace: ''");
     let sources = [Source::new("policy.yaml", document)];
