@@ -5,10 +5,17 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use hostfw_policy::Complaint;
+use hostfw_policy::{
+    Complaint, Policy,
+    policy::{Action, Peers, PolicyRule},
+    ports::{self, Services},
+};
 use serde::Deserialize;
 
-use crate::vectors;
+use crate::{
+    judge,
+    vectors::{self, Expect, Flow},
+};
 
 /// Which differences are meant.
 #[derive(Debug, Default)]
@@ -67,22 +74,58 @@ fn refused_by(text: &str, error: &Complaint) -> Option<&'static str> {
         // Octal and other spellings, and ranges that are cut to 16 bits.
         "bad-port" | "bad-icmp" => Some("V4"),
         "empty-names" => Some("V5"),
+        // Of rules that it has dropped, nothing is checked.
+        "bad-kafka" => Some("V9"),
+        "bad-l7" | "two-protocols" if text.contains("kafka:") || text.contains("l7proto:") => {
+            Some("V9")
+        }
         // Without the misspelt selector or list nothing is left.
         "missing-field" if text.contains("Selector") || text.contains("ngress") => Some("V1"),
         _ => None,
     }
 }
 
-/// True when a policy names ICMPv4's type 0, which the reference takes for
-/// every type (V3).
-pub(crate) fn names_echo_reply(documents: &[String]) -> bool {
-    documents.iter().any(|text| {
-        text.contains("EchoReply")
-            || text.split("type:").skip(1).any(|rest| is_zero(rest.trim_start()))
-    })
+/// The number of the difference that explains why a flow of policies that both
+/// take fares otherwise; none when nothing does.
+pub(crate) fn outcome(
+    policies: &[Policy],
+    flow: &Flow,
+    recorded: &Expect,
+    ours: &Expect,
+    differs_in: &str,
+) -> Option<&'static str> {
+    let rules = || policies.iter().flat_map(|policy| policy.specs.iter()).flat_map(|s| &s.rules);
+    // The reference takes ICMPv4's type 0 for every type.
+    let of_icmp = flow.protocol == "ICMP" && flow.icmp_type != Some(0);
+    if of_icmp && rules().any(|rule| concerns(rule, ports::ICMP, 0)) {
+        return Some("V3");
+    }
+    // It drops rules for other protocols, which leaves their ports.
+    if differs_in == "redirect"
+        && recorded.redirect.is_none()
+        && ours.redirect.as_deref() == Some("generic")
+    {
+        return Some("V9");
+    }
+    // It takes Services that nobody has translated for everyone.
+    let by_whom = |rule: &PolicyRule| match rule.action {
+        Action::Allow => "rule",
+        Action::Deny => "explicit-deny",
+        Action::Pass => "",
+    };
+    let decides = |rule: &PolicyRule| {
+        matches!(rule.peers, Peers::Services(_))
+            && judge::protocol(&flow.protocol).is_ok_and(|one| concerns(rule, one, flow.port))
+            && recorded.reason.as_deref().is_none_or(|reason| reason == by_whom(rule))
+    };
+    let may_differ = matches!(differs_in, "verdict" | "reason") && flow.direction == "egress";
+    (may_differ && rules().any(decides)).then_some("V5")
 }
 
-fn is_zero(rest: &str) -> bool {
-    let word = rest.split([',', '}', '\n', ' ']).next().unwrap_or_default();
-    matches!(word.trim_matches(['"', '\'']), "0")
+/// Whether a rule names such a service by its number.
+fn concerns(rule: &PolicyRule, protocol: u8, port: u16) -> bool {
+    let Services::Only(entries) = &rule.services else { return false };
+    entries.iter().flat_map(|entry| &entry.services).any(|service| {
+        service.protocol == protocol && (service.first..=service.last).contains(&port)
+    })
 }

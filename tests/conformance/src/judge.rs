@@ -120,7 +120,8 @@ fn class_at(image: &&[u32], address: IpAddr) -> u32 {
     image::peer(image, &Address::from(address)) & CLASS
 }
 
-fn protocol(name: &str) -> anyhow::Result<u8> {
+/// The number of a protocol.
+pub(crate) fn protocol(name: &str) -> anyhow::Result<u8> {
     Ok(match name {
         "TCP" => ports::TCP,
         "UDP" => ports::UDP,

@@ -1,6 +1,7 @@
-//! Judges every recorded vector by the compiled image: those of the repository
-//! and those of the directory in `HOSTFW_CONFORMANCE_DIR`. Exits with 1 when
-//! one differs that is not meant to.
+//! Judges every recorded vector by the compiled image: those of the repository,
+//! a few that stand for differences which nobody listed, and those of the
+//! directory in `HOSTFW_CONFORMANCE_DIR`. Exits with 1 when one differs that is
+//! not meant to.
 
 #![expect(clippy::print_stdout, reason = "a program of its own")]
 
@@ -27,7 +28,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let listed = Intended::read(&home.join("intended.jsonl"))?;
     let by_looks = Intended::by_looks();
     let own = home.join("vectors");
-    let mut directories = vec![own.clone()];
+    let mut directories = vec![own.clone(), home.join("unlisted")];
     directories.extend(std::env::var_os("HOSTFW_CONFORMANCE_DIR").map(PathBuf::from));
     let own_worlds = vectors::worlds(&own)?;
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, thread};
 
 use anyhow::Context;
-use hostfw_policy::World;
+use hostfw_policy::{Policy, World};
 
 use crate::{
     intended::{self, Intended},
@@ -112,7 +112,8 @@ fn judge_one(
             tally.fail(|| format!("  {}: {name} is {ours:?}, recorded {recorded:?}", scenario.id));
         }
     }
-    let echo_reply = intended::names_echo_reply(&scenario.policies);
+    let policies: Vec<Policy> =
+        scene.readings.iter().flat_map(|reading| &reading.policies).cloned().collect();
     for (number, flow) in scenario.flows.iter().enumerate() {
         let expected = expected(flow, expecting);
         let got = judge::judge(scene, flow);
@@ -130,9 +131,8 @@ fn judge_one(
             }
             continue;
         };
-        let v = refused_as.or_else(|| {
-            (echo_reply && flow.protocol == "ICMP" && flow.icmp_type != Some(0)).then_some("V3")
-        });
+        let looks_like = || intended::outcome(&policies, flow, &expected, got.as_ref().ok()?, what);
+        let v = refused_as.or_else(looks_like);
         if let Some(v) = v.filter(|v| intended.takes(&scenario.id, v)) {
             tally.intend(&scenario.id, v);
         } else {
