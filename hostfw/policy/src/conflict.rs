@@ -1,7 +1,8 @@
 //! Rules that are fine by themselves and contradict each other on one subject:
 //! two proxies for the same connections, two ways to authenticate the same
 //! peers. It is asked before anything is compiled, and compares rules that name
-//! the same peers; where different peers overlap, rule 26 says who wins.
+//! a peer in the same words; where different words overlap, rule 26 says who
+//! wins.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,13 +12,12 @@ use std::{
 use crate::{
     compile::CompileError,
     complaint::{Complaint, Report, Source},
+    entity::Entity,
     l7::{L7, Proxy},
     node::{Options, ThisNode},
     parts::{Part, Parts, PeerPorts, Uses},
-    policy::Policy,
-    ports::Service,
+    policy::{Peers, Policy},
     select::{SelectedRule, select},
-    terms::TermId,
     text::Position,
     world::{Pod, World},
 };
@@ -110,9 +110,12 @@ fn find_in<'r, 'p>(
     uses: &Uses,
     found: &mut BTreeMap<u32, Conflict<'r, 'p>>,
 ) {
+    let mut proxies: HashMap<_, Vec<&Part<'_>>> = HashMap::new();
+    let mut authenticated: HashMap<_, &SelectedRule<'_>> = HashMap::new();
     for (term, uses) in uses {
-        let mut proxies: HashMap<(TermId, Service), Vec<&Part<'_>>> = HashMap::new();
-        let mut authenticated: HashMap<Option<usize>, &SelectedRule<'_>> = HashMap::new();
+        let Some(term) = usize::try_from(*term).ok().and_then(|at| parts.terms.all.get(at)) else {
+            continue;
+        };
         for one in uses {
             let Some(part) = usize::try_from(one.part).ok().and_then(|at| parts.parts.get(at))
             else {
@@ -121,20 +124,29 @@ fn find_in<'r, 'p>(
             let Some(rule) = usize::try_from(part.rule).ok().and_then(|at| rules.get(at)) else {
                 continue;
             };
+            let mode = rule.rule.authentication;
+            if mode.is_none() && part.l7.is_none() {
+                continue;
+            }
             let mut add = |what, first| {
                 let conflict = Conflict { what, first, second: rule };
                 found.entry(part.rule).or_insert(conflict);
             };
-            if let Some(mode) = rule.rule.authentication {
-                let first = *authenticated.entry(one.list).or_insert(rule);
-                if first.rule.authentication != Some(mode) {
-                    add("two ways to authenticate the same peers", first);
+            let services = match one.list.and_then(|list| parts.lists.get(list)) {
+                Some(list) => list.iter().map(|service| Some(*service)).collect(),
+                None => vec![None],
+            };
+            for key in one_by_one(term.peers).iter().flat_map(|peer| {
+                services.iter().map(move |service| (peer.clone(), term.port, *service))
+            }) {
+                if let Some(mode) = mode {
+                    let first = *authenticated.entry(key.clone()).or_insert(rule);
+                    if first.rule.authentication != Some(mode) {
+                        add("two ways to authenticate the same peers", first);
+                    }
                 }
-            }
-            let Some(l7) = part.l7 else { continue };
-            let services = one.list.and_then(|list| parts.lists.get(list));
-            for service in services.into_iter().flatten() {
-                let before = proxies.entry((*term, *service)).or_default();
+                let Some(l7) = part.l7 else { continue };
+                let before = proxies.entry(key).or_default();
                 let conflict = before.iter().find_map(|other| {
                     let first = usize::try_from(other.rule).ok().and_then(|at| rules.get(at))?;
                     Some((disagreement(other.l7?, l7)?, first))
@@ -145,6 +157,26 @@ fn find_in<'r, 'p>(
                 before.push(part);
             }
         }
+    }
+}
+
+/// Each of the peers that a rule names by itself; none where it names nobody.
+fn one_by_one(peers: &Peers) -> Vec<Peers> {
+    match peers {
+        Peers::Every => vec![Peers::Every],
+        Peers::Nobody => Vec::new(),
+        Peers::Prefixes(all) => all.iter().map(|one| Peers::Prefixes(vec![one.clone()])).collect(),
+        Peers::Entities(all) => all
+            .iter()
+            .map(|one| if *one == Entity::All { Peers::Every } else { Peers::Entities(vec![*one]) })
+            .collect(),
+        Peers::Endpoints(all) => {
+            all.iter().map(|one| Peers::Endpoints(vec![one.clone()])).collect()
+        }
+        Peers::Nodes(all) => all.iter().map(|one| Peers::Nodes(vec![one.clone()])).collect(),
+        Peers::Names(all) => all.iter().map(|one| Peers::Names(vec![one.clone()])).collect(),
+        Peers::Services(all) => all.iter().map(|one| Peers::Services(vec![one.clone()])).collect(),
+        Peers::AnyOf(all) => all.iter().flat_map(one_by_one).collect(),
     }
 }
 
@@ -160,7 +192,8 @@ fn disagreement(one: &L7, other: &L7) -> Option<&'static str> {
         (Proxy::Http, Proxy::Tls) | (Proxy::Tls, Proxy::Http) => (!one.terminates_tls
             && !other.terminates_tls)
             .then_some("HTTP rules and server names without `terminatingTLS`"),
-        (left, right) => (left != right).then_some("two proxies for the same connections"),
+        (left, right) => (left != right || one.rules.protocol() != other.rules.protocol())
+            .then_some("two proxies for the same connections"),
     }
 }
 

@@ -71,6 +71,17 @@ pub enum L7Rules {
 }
 
 impl L7Rules {
+    /// Which protocol they are about; an empty name for none.
+    pub(crate) fn protocol(&self) -> &str {
+        match self {
+            Self::Nothing => "",
+            Self::Http(_) => "http",
+            Self::Dns(_) => "dns",
+            Self::Kafka(_) => "kafka",
+            Self::Other(protocol, _) => protocol,
+        }
+    }
+
     /// True for a list without rules, which asks for nothing.
     fn is_empty(&self) -> bool {
         match self {

@@ -3,7 +3,8 @@
 //! what the reference takes.
 
 use hostfw_policy::{
-    Dialect, Enforcement, Options, Severity, Source, ThisNode, compile, read_policies, read_world,
+    Dialect, Enforcement, Options, Severity, Source, ThisNode, compile, conflicts, read_policies,
+    read_world,
 };
 
 /// The codes of all complaints, with a `?` behind a warning.
@@ -244,4 +245,46 @@ fn without_host_policies_a_node_is_open_even_where_all_is_enforced() {
     let all = |host_policies| Scene { enforcement: Enforcement::Always, host_policies };
     assert_eq!(all(false).in_force(&[]), [(false, false), (true, true)]);
     assert_eq!(all(true).in_force(&[]), [(true, true), (true, true)]);
+}
+
+/// How many rules contradict one before them.
+fn conflicting(first: &str, second: &str) -> usize {
+    let documents = pods("a", first) + "---\n" + &pods("b", second);
+    let sources = [Source::new("policy.yaml", documents)];
+    let (policies, complaints) = read_policies(&sources, &Dialect::default());
+    assert_eq!(complaints, []);
+    let (world, _) = read_world(&[Source::new("world.yaml", PODS)]);
+    conflicts(&sources, &policies, &world, None, &Options::default()).len()
+}
+
+#[test]
+fn proxies_contradict_each_other_wherever_two_rules_name_the_same_peer() {
+    let http = |peers: &str| {
+        format!("egress: [{{{peers} toPorts: [{{{HTTPS} rules: {{http: [{{}}]}}}}]}}]")
+    };
+    let tls = |peers: &str| {
+        format!("egress: [{{{peers} toPorts: [{{{HTTPS} serverNames: [a.example.com]}}]}}]")
+    };
+    assert_eq!(conflicting(&http("toEntities: [world, host],"), &tls("toEntities: [world],")), 1);
+    assert_eq!(conflicting(&http("toEntities: [all],"), &tls("")), 1);
+    assert_eq!(conflicting(&http("toEntities: [world],"), &tls("toEntities: [host],")), 0);
+    assert_eq!(conflicting(&http("toCIDR: [],"), &tls("toCIDR: [],")), 0, "nobody");
+    let kafka = format!("egress: [{{toPorts: [{{{HTTPS} rules: {{kafka: [{{topic: a}}]}}}}]}}]");
+    let other = format!("egress: [{{toPorts: [{{{HTTPS} rules: {{l7proto: cassandra}}}}]}}]");
+    assert_eq!(conflicting(&kafka, &other), 1);
+    assert_eq!(conflicting(&kafka, &kafka), 0);
+}
+
+#[test]
+fn authentication_contradicts_itself_port_by_port() {
+    let rule = |mode: &str, ports: &str| {
+        format!(
+            "ingress: [{{fromEndpoints: [{{}}], authentication: {{mode: {mode}}}, \
+             toPorts: [{{ports: [{ports}]}}]}}]"
+        )
+    };
+    let (http, https) = ("{port: '80', protocol: TCP}", "{port: '443', protocol: TCP}");
+    let both = rule("required", &format!("{http}, {https}"));
+    assert_eq!(conflicting(&both, &rule("disabled", https)), 1);
+    assert_eq!(conflicting(&rule("required", http), &rule("disabled", https)), 0);
 }
