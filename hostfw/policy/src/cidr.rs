@@ -146,16 +146,30 @@ pub fn read_block(node: &Node, report: &mut Report<'_>) -> Option<PrefixTerm> {
 pub fn read(node: &Node, name: &str, report: &mut Report<'_>) -> Option<IpNet> {
     let written = fields::text(node, name, report)?;
     match parse(written) {
-        Ok(net) if net.addr() == net.trunc().addr() => Some(net),
         Ok(net) => {
-            let what = format!("{written} has bits behind its mask; it means {}", net.trunc());
-            report.warning(node.at, "cidr-host-bits", what, net.trunc().to_string());
-            Some(net.trunc())
+            let cut = net.trunc();
+            if net.addr() != cut.addr() {
+                let what = format!("{written} has bits behind its mask; it means {cut}");
+                report.warning(node.at, "cidr-host-bits", what, cut.to_string());
+            }
+            warn_of_mapped(cut, node.at, report);
+            Some(cut)
         }
         Err((fault, instead)) => {
             report.error(node.at, "bad-cidr", format!("`{written}` {fault}"), instead);
             None
         }
+    }
+}
+
+/// IPv4 addresses that are written as IPv6 ones stand on no wire (rule 11).
+fn warn_of_mapped(net: IpNet, at: Position, report: &mut Report<'_>) {
+    if let IpAddr::V6(address) = net.addr()
+        && let Some(meant) = address.to_ipv4_mapped()
+        && let Some(length) = net.prefix_len().checked_sub(96)
+    {
+        let what = format!("{net} matches no IPv4 address, and nobody has such an IPv6 address");
+        report.warning(at, "mapped-ipv4", what, format!("{meant}/{length}"));
     }
 }
 

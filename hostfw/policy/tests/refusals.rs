@@ -186,6 +186,20 @@ fn the_remedy_for_many_zeros_is_one() {
     assert_eq!(complaints[0].instead, "port: \"0\"");
 }
 
+#[test]
+fn a_prefix_that_no_packet_bears_is_warned_about() {
+    let sources =
+        [Source::new("p.yaml", nodes("ingress: [{fromCIDR: ['::ffff:203.0.113.9/120']}]"))];
+    let (_, complaints) = read_policies(&sources, &Dialect::default());
+    let said: Vec<(&str, &str)> =
+        complaints.iter().map(|one| (one.code, one.instead.as_str())).collect();
+    assert_eq!(
+        said,
+        [("cidr-host-bits", "::ffff:203.0.113.0/120"), ("mapped-ipv4", "203.0.113.0/24")]
+    );
+    check(&nodes("ingress: [{fromCIDR: ['2001:db8::/32', '::/0']}]"), &[]);
+}
+
 /// The world, and what a set of policies comes to for it.
 struct Scene {
     enforcement: Enforcement,
