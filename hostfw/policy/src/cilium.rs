@@ -43,7 +43,7 @@ pub(crate) fn read_specs(
         let instead = format!("spec: {{{selector}: {{}}, ingress: [...]}}");
         report.error(at, "missing-field", what, instead);
     }
-    if let Some(specs) = specs.filter(|specs| is_empty(specs)) {
+    if let Some(specs) = specs.filter(|specs| fields::is_empty_list(&specs.value)) {
         let what = "`specs` is empty, and so without effect";
         report.warning(specs.at, "no-parts", what, "specs: [{...}], or remove it");
     }
@@ -91,22 +91,13 @@ fn read_spec(
     read_log(log, report);
     check_labels(labels, report);
     let written = lists.iter().filter_map(|(list, _, _)| *list);
-    if written.clone().all(is_empty) {
+    if written.clone().all(|list| fields::is_empty_list(&list.value)) {
         // Nothing would be in force, and nobody writes a policy for that.
         let (at, what) = match written.map(|list| list.at).min() {
             Some(at) => (at, "a spec has no rule, so it would put nothing in force"),
             None => (at, "a spec has no list of rules"),
         };
         report.error(at, "missing-field", what, "ingress: [{}] to deny all that is not allowed");
-    }
-    let mut written = lists.iter().filter_map(|(list, way, _)| Some(((*list)?, *way)));
-    if let Some((first, way)) = written.clone().next()
-        && written.all(|(list, _)| fields::is_empty_list(&list.value))
-    {
-        let way = if way == Direction::Ingress { "ingress" } else { "egress" };
-        let what = "this part has no rule and puts nothing in force";
-        let instead = format!("{way}: [{{}}] to deny all that is not allowed, or remove the part");
-        report.warning(first.at, "no-rules", what, instead);
     }
     let subjects = read_subjects(nodes, endpoints, namespace, at, report);
     let default_deny = read_default_deny(default_deny, report);
@@ -137,10 +128,6 @@ fn read_spec(
         egress: stance(Direction::Egress, default_deny.1),
         rules,
     })
-}
-
-fn is_empty(list: &Entry) -> bool {
-    matches!(&list.value.value, Value::List(items) if items.is_empty())
 }
 
 fn read_subjects(

@@ -29,10 +29,13 @@ pub const WARNINGS: &[&str] = &[
     "cidr-host-bits",
     "empty-name",
     "except-outside",
+    "mapped-ipv4",
     "no-mask",
     "no-namespace",
+    "no-parts",
     "no-rules",
     "range-backwards",
+    "range-from-0",
     "unused-kind",
     // Found in policies and world together.
     cut_off::API_SERVER,
