@@ -159,18 +159,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::netlink::attribute;
 
     const HOST: &str = "192.0.2.1";
     const FAR: &str = "198.51.100.7";
     const CONTAINER: &str = "172.17.0.2";
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(4 + value.len()).expect("short");
-        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("literal")

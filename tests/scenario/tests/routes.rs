@@ -57,6 +57,17 @@ fn routed(lab: &Lab, mtu: u16) -> (Host, Host, Host) {
     (node, router, far)
 }
 
+/// A host behind the node, which the far host answers by way of the router.
+fn behind(lab: &Lab, node: &Host, far: &Host) -> Host {
+    let inside = lab.host("inside");
+    lab.cable((node, "pod0", "02:00:00:00:02:01"), (&inside, "eth0", "02:00:00:00:02:02"));
+    forwards(node);
+    node.ip("link set pod0 up\naddr add 10.0.3.1/24 dev pod0\n");
+    inside.ip("link set eth0 up\naddr add 10.0.3.2/24 dev eth0\nroute add default via 10.0.3.1\n");
+    far.ip("route add 192.0.2.0/24 via 198.51.100.2\n");
+    inside
+}
+
 /// T8.
 #[test]
 fn a_router_may_report_about_a_live_flow_and_about_nothing_else() {
@@ -109,12 +120,7 @@ fn a_router_may_report_about_a_live_flow_and_about_nothing_else() {
 fn reports_about_masqueraded_flows_reach_the_one_who_sent() {
     let lab = lab!();
     let (node, router, far) = routed(&lab, 1500);
-    let inside = lab.host("inside");
-    lab.cable((&node, "pod0", "02:00:00:00:02:01"), (&inside, "eth0", "02:00:00:00:02:02"));
-    forwards(&node);
-    node.ip("link set pod0 up\naddr add 10.0.3.1/24 dev pod0\n");
-    inside.ip("link set eth0 up\naddr add 10.0.3.2/24 dev eth0\nroute add default via 10.0.3.1\n");
-    far.ip("route add 192.0.2.0/24 via 198.51.100.2\n");
+    let inside = behind(&lab, &node, &far);
     for line in [
         "add table ip nat",
         "add chain ip nat out { type nat hook postrouting priority 100 ; }",
@@ -153,12 +159,7 @@ fn reports_about_masqueraded_flows_reach_the_one_who_sent() {
 fn a_path_with_a_smaller_packet_size_is_found_from_behind_a_published_port() {
     let lab = lab!();
     let (node, _router, far) = routed(&lab, 1300);
-    let inside = lab.host("inside");
-    lab.cable((&node, "pod0", "02:00:00:00:02:01"), (&inside, "eth0", "02:00:00:00:02:02"));
-    forwards(&node);
-    node.ip("link set pod0 up\naddr add 10.0.3.1/24 dev pod0\n");
-    inside.ip("link set eth0 up\naddr add 10.0.3.2/24 dev eth0\nroute add default via 10.0.3.1\n");
-    far.ip("route add 192.0.2.0/24 via 198.51.100.2\n");
+    let inside = behind(&lab, &node, &far);
     inside.sysctl("net/ipv4/tcp_mtu_probing", "0");
     node.nft(
         "table ip nat {\nchain before { type nat hook prerouting priority -100;\n\

@@ -104,6 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::netlink::attribute;
 
     const ALIAS: u16 = 20;
 
@@ -187,13 +188,5 @@ mod tests {
 
     fn word_of(number: u32) -> [u8; 4] {
         number.to_ne_bytes()
-    }
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(4 + value.len()).expect("short");
-        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
     }
 }
