@@ -7,7 +7,8 @@
 //! packet, which the test runner keeps from run to run and hands back: the slot
 //! in its mark; in the words of its control block the state of the generator (two
 //! of them), how many answers were wrong, how many different questions there
-//! are, and the class of the first peer of rules.
+//! are, and the class of the first peer of rules, or how many words lie between two
+//! places.
 
 use core::hint::black_box;
 
@@ -25,8 +26,8 @@ const TURNS: u32 = 16;
 /// Number of the protocol of all rules.
 const TCP: u8 = 6;
 
-/// Asks [`TURNS`] questions; `ask` takes the number of a question and the class
-/// of the first peer, and gives 0 where the answer is right.
+/// Asks [`TURNS`] questions; `ask` takes the number of a question and the last
+/// parameter, and gives 0 where the answer is right.
 #[inline(always)]
 fn turns(context: &TcContext, ask: impl Fn(&Flat, u32, u32) -> u32) -> i32 {
     let raw = context.skb.skb;
@@ -108,5 +109,24 @@ pub(crate) fn hostfw_draw_rule(context: TcContext) -> i32 {
         let (peer, port) = drawn::rule(number);
         let class = first_class + peer;
         (black_box(class) ^ class) | u32::from(black_box(port) ^ port)
+    })
+}
+
+/// A word at one of as many places, spread over the image: the least that an answer
+/// from memory of that size can take.
+#[classifier]
+pub(crate) fn hostfw_touch(context: TcContext) -> i32 {
+    turns(&context, |image, number, apart| {
+        let [word, _] = image.pair(number.wrapping_mul(apart));
+        black_box(word) ^ word
+    })
+}
+
+/// Without the word.
+#[classifier]
+pub(crate) fn hostfw_draw_touch(context: TcContext) -> i32 {
+    turns(&context, |_, number, apart| {
+        let place = number.wrapping_mul(apart);
+        black_box(place) ^ place
     })
 }

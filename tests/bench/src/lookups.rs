@@ -1,7 +1,9 @@
 //! What a look-up in an image costs in the kernel: from an address to its word,
 //! and from a peer and a port to the verdict, by the number of prefixes and of
 //! rules. Under the test runner; what it takes to draw the questions is measured
-//! beside it and subtracted. Every answer is checked, by the program itself.
+//! beside it and subtracted. Every answer is checked, by the program itself. Beside
+//! each stands the least that memory of that size takes: one word of it, at as many
+//! places as there are answers.
 
 use std::fmt::Write;
 
@@ -75,12 +77,17 @@ struct Table {
     samples: Vec<Samples>,
 }
 
-/// Nanoseconds of look-ups of so many different entries.
+/// Nanoseconds of look-ups of so many different entries, and of one access to each of
+/// as many places in the same image.
 struct Samples {
     count: u32,
     state: u64,
     ns: Vec<f64>,
+    access_ns: Vec<f64>,
 }
+
+/// The program that reads a word of an image, and the one that only draws which.
+const TOUCH: [&str; 2] = ["hostfw_touch", "hostfw_draw_touch"];
 
 impl Table {
     fn new(sandbox: &Sandbox, what: What, size: u32) -> anyhow::Result<Self> {
@@ -102,11 +109,10 @@ impl Table {
         let slot = kernel.load(&words, &[])?;
         let counts =
             if what != What::Rule && size > HOT * 100 { vec![size, HOT] } else { vec![size] };
-        let samples =
-            counts.into_iter().map(|count| Samples { count, state: 1, ns: Vec::new() }).collect();
+        let samples = counts.into_iter().map(Samples::new).collect();
         let bytes = words.len() * 4;
         let mut table = Self { what, size, kernel, slot, bytes, first_class, samples };
-        let wrong = table.ask(what.programs()[0], 1, size * 2 + 100, 1_000)?.2;
+        let wrong = table.ask(what.programs()[0], first_class, 1, size * 2 + 100, 1_000)?.2;
         ensure!(wrong > 0, "{}: what is not there was found", what.name());
         Ok(table)
     }
@@ -116,12 +122,13 @@ impl Table {
     fn ask(
         &mut self,
         program: &'static str,
+        parameter: u32,
         state: u64,
         count: u32,
         runs: u32,
     ) -> anyhow::Result<(f64, u64, u32)> {
         let half = |shift: u32| u32::try_from(state >> shift & 0xffff_ffff).unwrap_or(0);
-        let block = [half(0), half(32), 0, count, self.first_class];
+        let block = [half(0), half(32), 0, count, parameter];
         let begin = thread_time();
         let [low, high, wrong, ..] =
             self.kernel.repeat_unhooked(program, self.slot, block, runs)?;
@@ -130,22 +137,49 @@ impl Table {
         Ok((ns, u64::from(high) << 32 | u64::from(low), wrong))
     }
 
+    /// Nanoseconds that the first of two programs takes longer than the second, which
+    /// asks the same and does not look; and the state of the generator behind both.
+    fn difference(
+        &mut self,
+        [look, draw]: [&'static str; 2],
+        parameter: u32,
+        state: u64,
+        count: u32,
+    ) -> anyhow::Result<(f64, u64)> {
+        let (all, after, wrong) = self.ask(look, parameter, state, count, RUNS)?;
+        ensure!(wrong == 0, "{} {}: {wrong} wrong answers", self.what.name(), self.size);
+        let (drawing, drawn, _) = self.ask(draw, parameter, state, count, RUNS)?;
+        ensure!(after == drawn, "both programs must ask the same");
+        Ok((all - drawing, after))
+    }
+
     /// One sample of each kind.
     fn sample(&mut self) -> anyhow::Result<()> {
-        let [look, draw] = self.what.programs();
+        let words = u32::try_from(self.bytes / size_of::<u32>())?;
         for kind in 0..self.samples.len() {
             let Some(Samples { count, state, .. }) = self.samples.get(kind) else { continue };
             let (count, state) = (*count, *state);
-            let (all, after, wrong) = self.ask(look, state, count, RUNS)?;
-            ensure!(wrong == 0, "{} {}: {wrong} wrong answers", self.what.name(), self.size);
-            let (drawing, drawn, _) = self.ask(draw, state, count, RUNS)?;
-            ensure!(after == drawn, "both programs must ask the same");
+            let (ns, after) =
+                self.difference(self.what.programs(), self.first_class, state, count)?;
+            let (access_ns, _) = self.difference(TOUCH, words / count, state, count)?;
             if let Some(samples) = self.samples.get_mut(kind) {
-                samples.ns.push(all - drawing);
+                samples.ns.push(ns);
+                samples.access_ns.push(access_ns);
                 samples.state = after;
             }
         }
         Ok(())
+    }
+}
+
+impl Samples {
+    const fn new(count: u32) -> Self {
+        Self { count, state: 1, ns: Vec::new(), access_ns: Vec::new() }
+    }
+
+    fn clear(&mut self) {
+        self.ns.clear();
+        self.access_ns.clear();
     }
 }
 
@@ -258,7 +292,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
             table.sample()?;
             if round == 0 {
                 // The first round warms caches and clocks.
-                table.samples.iter_mut().for_each(|samples| samples.ns.clear());
+                table.samples.iter_mut().for_each(Samples::clear);
             }
         }
     }
@@ -269,16 +303,23 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
 fn print(tables: &[Table]) {
     println!(
         "\nNanoseconds of processor time for one look-up, each waiting for the last; median of \
-         {ROUNDS} rounds, and how far every second one is from it.\n\n\
-         | what | entries | of them asked for | ns | image, KiB |\n|---|---|---|---|---|"
+         {ROUNDS} rounds, and how far every second one is from it. *One access* reads a word \
+         at one of as many places, spread over the same image, and waits for it likewise: the \
+         least that an answer from memory of that size takes on this machine.\n\n\
+         | what | entries | of them asked for | ns | one access, ns | image, KiB |\n\
+         |---|---|---|---|---|---|"
     );
     let mut targets = Vec::new();
     for Table { what, size, bytes, samples, .. } in tables {
-        for Samples { count, ns, .. } in samples {
+        for Samples { count, ns, access_ns, .. } in samples {
             let (name, kib, (middle, spread)) = (what.name(), bytes / 1024, median(ns));
-            println!("| {name} | {size} | {count} | {middle:.1} ±{spread:.1} | {kib} |");
+            let (access, access_spread) = median(access_ns);
+            println!(
+                "| {name} | {size} | {count} | {middle:.1} ±{spread:.1} | {access:.1} \
+                 ±{access_spread:.1} | {kib} |"
+            );
             if let Some(bound) = what.bound(*size).filter(|_| count == size) {
-                let what = format!("{name}: {size}, ns");
+                let what = format!("{name}: {size}, ns (one access {access:.1})");
                 targets.push(Target { what, value: middle, bound });
             }
         }
