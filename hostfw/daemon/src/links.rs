@@ -13,14 +13,11 @@ use std::{
 
 use anyhow::Context;
 use hostfw_control::{Event, Link};
+use hostfw_daemon::netlink::{DUMP, Kernel, REQUEST, message};
 use rtnetlink::sys::{Socket, SocketAddr};
 use tokio::{io::unix::AsyncFd, sync::mpsc::Sender, time::sleep};
 
-use crate::{
-    netlink::{DUMP, Kernel, REQUEST, message},
-    shell::Input,
-    wireguard,
-};
+use crate::{shell::Input, wireguard};
 
 /// Sends a snapshot at the start and after every change, for ever. `known` are
 /// the devices that were there before.

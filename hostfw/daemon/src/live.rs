@@ -10,7 +10,7 @@ use std::{
 use hostfw_control::LiveConnection;
 use hostfw_datapath::{Address, Direction, flow::FlowKey, parse::protocol};
 
-use crate::netlink::{ACKNOWLEDGE, DUMP, Kernel, REQUEST, message};
+use hostfw_daemon::netlink::{ACKNOWLEDGE, DUMP, Kernel, REQUEST, message};
 
 /// A socket with a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

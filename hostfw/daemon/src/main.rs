@@ -13,7 +13,6 @@ mod answer;
 mod files;
 mod links;
 mod live;
-mod netlink;
 mod sockets;
 mod translations;
 mod watch;

@@ -7,23 +7,23 @@ use rtnetlink::sys::{Socket, SocketAddr};
 
 /// A message without its header.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Message<'b> {
+pub struct Message<'b> {
     /// What it is.
-    pub(crate) kind: u16,
+    pub kind: u16,
     /// Whether more follow, and such.
-    pub(crate) flags: u16,
+    pub flags: u16,
     /// What it says.
-    pub(crate) body: &'b [u8],
+    pub body: &'b [u8],
 }
 
 /// The whole messages of a datagram; what is cut short ends them.
-pub(crate) struct Messages<'b> {
+pub struct Messages<'b> {
     /// What was not read yet, or cannot be.
     rest: &'b [u8],
 }
 
 /// Reads a datagram.
-pub(crate) fn messages(datagram: &[u8]) -> Messages<'_> {
+pub fn messages(datagram: &[u8]) -> Messages<'_> {
     Messages { rest: datagram }
 }
 
@@ -42,7 +42,7 @@ impl<'b> Iterator for Messages<'b> {
 }
 
 /// The whole attributes of a message or of another attribute, by their kinds.
-pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes(*bytes.first_chunk()?));
         let kind = u16::from_ne_bytes(*bytes.get(2..)?.first_chunk()?);
@@ -53,7 +53,7 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
 }
 
 /// A message with its header.
-pub(crate) fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+pub fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     let length = MESSAGE_HEADER + body.len();
     let mut bytes = Vec::with_capacity(length);
     bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
@@ -65,10 +65,9 @@ pub(crate) fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An attribute with its header, for messages of tests.
-#[cfg(test)]
-pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(ATTRIBUTE_HEADER + value.len()).expect("short");
+/// An attribute with its header.
+pub fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(ATTRIBUTE_HEADER + value.len()).unwrap_or(u16::MAX);
     let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
     bytes.extend(value);
     bytes.resize(bytes.len().next_multiple_of(4), 0);
@@ -76,11 +75,11 @@ pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
 }
 
 /// A connection to one part of the kernel.
-pub(crate) struct Kernel(Socket);
+pub struct Kernel(Socket);
 
 impl Kernel {
     /// Opens one; protocols are those of include/uapi/linux/netlink.h.
-    pub(crate) fn open(protocol: isize) -> io::Result<Self> {
+    pub fn open(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -92,7 +91,7 @@ impl Kernel {
     /// # Errors
     /// What the system, or the kernel in its answer, says. `Interrupted` when a
     /// list has changed while it was made, so that entries may be missing.
-    pub(crate) fn ask(&self, request: &[u8], mut take: impl FnMut(Message<'_>)) -> io::Result<()> {
+    pub fn ask(&self, request: &[u8], mut take: impl FnMut(Message<'_>)) -> io::Result<()> {
         self.0.send(request, 0)?;
         let mut answers = Answers::to(request);
         loop {
@@ -159,11 +158,11 @@ const DONE: u16 = 3;
 const MULTIPART: u16 = 2;
 const INTERRUPTED: u16 = 0x10;
 /// Flag: a request.
-pub(crate) const REQUEST: u16 = 1;
+pub const REQUEST: u16 = 1;
 /// Flag: say whether it worked.
-pub(crate) const ACKNOWLEDGE: u16 = 4;
+pub const ACKNOWLEDGE: u16 = 4;
 /// Flags: everything there is.
-pub(crate) const DUMP: u16 = 0x300;
+pub const DUMP: u16 = 0x300;
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,7 @@ use std::{
 use hostfw_daemon::kernel::Tracked;
 use hostfw_datapath::{Address, flow::FlowKey, parse::protocol};
 
-use crate::netlink::{DUMP, Kernel, REQUEST, attributes, message};
+use hostfw_daemon::netlink::{DUMP, Kernel, REQUEST, attributes, message};
 
 /// Flows whose answers come to one of `addresses`; `None` where the kernel
 /// tracks nothing.
@@ -159,7 +159,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::netlink::attribute;
+    use hostfw_daemon::netlink::attribute;
 
     const HOST: &str = "192.0.2.1";
     const FAR: &str = "198.51.100.7";

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hostfw_control::{Link, LinkAddress};
 
-use crate::netlink::attributes;
+use hostfw_daemon::netlink::attributes;
 
 /// The link of a message (`struct ifinfomsg`), if it is whole.
 pub(super) fn link(body: &[u8]) -> Option<Link> {
@@ -104,7 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::netlink::attribute;
+    use hostfw_daemon::netlink::attribute;
 
     const ALIAS: u16 = 20;
 
