@@ -47,6 +47,10 @@ pub struct StatusReport {
     pub devices: Vec<LinkReport>,
     /// Policies of the generation in force, those of other nodes included.
     pub policies: Vec<PolicyReport>,
+    /// Devices on which programs of another version of hostfw still judge, by what
+    /// was in force when it was replaced.
+    #[serde(default)]
+    pub judged_by_another_version: Vec<String>,
     /// Interfaces that are up and not filtered.
     pub unfiltered: Vec<UnfilteredLink>,
     /// Everything else that is not as it should be, one sentence each.

@@ -145,6 +145,7 @@ fn status() -> StatusReport {
             selects_this_node: true,
             n_rules: 11,
         }],
+        judged_by_another_version: vec!["eth1".to_owned()],
         unfiltered: vec![UnfilteredLink {
             name: "eth1".to_owned(),
             why: "port of bond0".to_owned(),

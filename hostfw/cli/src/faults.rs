@@ -6,13 +6,20 @@ use hostfw_api::{Mode, Severity, StatusReport};
 /// Every fault, the gravest first; none for a node that is as it should be.
 pub(crate) fn faults(report: &StatusReport) -> Vec<String> {
     let mut faults = Vec::new();
-    if report.generation.is_none() {
+    let others = &report.judged_by_another_version;
+    if !others.is_empty() {
+        faults.push(format!(
+            "programs of another version of hostfw still judge {}, by what was in force when it \
+             was replaced; they go when this version has a generation in force there",
+            others.join(", ")
+        ));
+    } else if report.generation.is_none() {
         faults.push("no generation is loaded: every packet passes".to_owned());
     }
-    if report.devices.is_empty() {
+    if report.devices.is_empty() && others.is_empty() {
         faults.push("no device is filtered: every packet passes".to_owned());
     }
-    for link in &report.devices {
+    for link in report.devices.iter().filter(|link| !others.contains(&link.device)) {
         let missing = match (&link.ingress, &link.egress) {
             (Some(_), Some(_)) => continue,
             (None, Some(_)) => "incoming packets pass",
@@ -29,7 +36,8 @@ pub(crate) fn faults(report: &StatusReport) -> Vec<String> {
             if n_errors == 1 { "error" } else { "errors" },
             match report.generation {
                 Some(_) => "the last good generation stays in force",
-                None => "nothing is in force until they are mended",
+                None if others.is_empty() => "nothing is in force until they are mended",
+                None => "nothing of this version is in force until they are mended",
             }
         ));
     }
@@ -101,6 +109,26 @@ mod tests {
             about,
             "the files are refused (1 error); nothing is in force until they are mended"
         );
+    }
+
+    #[test]
+    fn what_another_version_judges_is_not_called_open() {
+        let mut report = StatusReport {
+            generation: None,
+            judged_by_another_version: vec!["eth0".to_owned(), "eth1".to_owned()],
+            problems: Vec::new(),
+            ..refused_status()
+        };
+        let expected = [
+            "programs of another version of hostfw still judge eth0, eth1, by what was in force \
+             when it was replaced; they go when this version has a generation in force there",
+            "the files are refused (1 error); nothing of this version is in force until they are \
+             mended",
+        ];
+        assert_eq!(faults(&report), expected);
+        // Without programs of its own it is no more open than with them.
+        report.devices.clear();
+        assert_eq!(faults(&report), expected);
     }
 
     #[test]

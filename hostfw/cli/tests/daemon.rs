@@ -106,6 +106,7 @@ fn status_of_a_node_as_it_should_be_is_yes() {
     let mut healthy: serde_json::Value = serde_json::from_str(STATUS).expect("golden JSON");
     healthy["refused"] = serde_json::Value::Null;
     healthy["problems"] = serde_json::json!([]);
+    healthy["judged_by_another_version"] = serde_json::json!([]);
     healthy["devices"].as_array_mut().expect("devices").truncate(1);
     let mut daemon = Daemon::json("status-yes", &healthy.to_string());
     let (output, request) = daemon.asked(&["status"]);

@@ -130,27 +130,15 @@ fn status(report: &StatusReport, shell: &Shell) -> said::StatusReport {
         tables: tables(kernel, shell.n_ended),
         devices: devices(&report.links, kernel),
         policies,
+        judged_by_another_version: kernel.judged_by_another_version().into_values().collect(),
         unfiltered: unfiltered(&up),
         ignored: report
             .ignored
             .iter()
             .map(|file| said::IgnoredFile { path: file.path.clone(), why: file.why.clone() })
             .collect(),
-        problems: report.problems.iter().cloned().chain(predecessor(kernel)).collect(),
+        problems: report.problems.clone(),
     }
-}
-
-/// Where programs of another version judge, in one sentence.
-fn predecessor(kernel: &Kernel) -> Option<String> {
-    let devices = kernel.judged_by_another_version();
-    (!devices.is_empty()).then(|| {
-        let names: Vec<String> = devices.into_values().collect();
-        format!(
-            "all the same, programs of another version of hostfw still judge {}, by what was in \
-             force when it was replaced; they go when this version has a generation in force there",
-            names.join(", ")
-        )
-    })
 }
 
 /// How full the connection tables are; nothing where they cannot be read.

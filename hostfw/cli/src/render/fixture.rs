@@ -63,6 +63,7 @@ pub(crate) fn status() -> StatusReport {
             policy("host-control-plane", true, 3),
             policy("host-infra", false, 0),
         ],
+        judged_by_another_version: Vec::new(),
         unfiltered: links().unfiltered,
         problems: Vec::new(),
     }

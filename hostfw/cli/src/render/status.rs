@@ -73,11 +73,11 @@ fn facts(report: &StatusReport, now_unix_s: u64, page: &Page) -> String {
         table.row(["".into(), format!("{key}={value}").into()]);
     }
     for (name, mode) in [("Ingress", report.ingress), ("Egress", report.egress)] {
-        let (words, paint) = mode_words(mode, report.never_enforced);
+        let (words, paint) = mode_words(mode, report);
         table.row([name.into(), Cell::painted(words, paint)]);
     }
     if matches!(report.forwarded, Mode::Audit | Mode::Enforcing) {
-        let (words, paint) = mode_words(report.forwarded, report.never_enforced);
+        let (words, paint) = mode_words(report.forwarded, report);
         table.row(["Forwarded".into(), Cell::painted(words, paint)]);
     }
     table.row(["Audit".into(), audit_words(&report.audit, now_unix_s).into()]);
@@ -131,10 +131,13 @@ fn flows(tables: &TablesReport, table: &mut Table) {
 }
 
 /// A mode in words, and how good it is.
-fn mode_words(mode: Mode, never_enforced: bool) -> (&'static str, Paint) {
+fn mode_words(mode: Mode, report: &StatusReport) -> (&'static str, Paint) {
     match mode {
-        Mode::NotEnforced if never_enforced => {
+        Mode::NotEnforced if report.never_enforced => {
             ("not in force: `enforcement: never`, everything passes", Paint::Notice)
+        }
+        Mode::NoPolicy if !report.judged_by_another_version.is_empty() => {
+            ("another version of hostfw judges, see above", Paint::Notice)
         }
         Mode::NoPolicy => ("no generation is loaded: everything passes", Paint::Notice),
         Mode::NotEnforced => ("no rule selects this node: everything passes", Paint::Notice),
