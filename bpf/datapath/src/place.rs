@@ -147,23 +147,45 @@ mod tests {
         Place { flow, entry: entry(1, last_s, 0), closed }
     }
 
+    /// A flow no word of which is zero.
+    fn flow_v6() -> FlowKey {
+        let address = |last: u64| Address { high: 0x2001_0db8 << 32, low: 0xf0 | last };
+        FlowKey { local: address(1), remote: address(2), ..flow(0, 50_000, 6) }
+    }
+
     #[test]
     fn a_place_answers_for_its_flow_and_for_no_other() {
-        let own = flow(9, 50_000, 6);
-        let place = place(own, NOW_S, 0);
-        assert_eq!(place.entry_of(&own), Some(place.entry));
-        let far = Address { high: 1, ..own.remote };
-        let others = [
-            FlowKey { local: far, ..own },
-            FlowKey { local: Address::v4(1), ..own },
-            FlowKey { remote: far, ..own },
-            FlowKey { remote: Address::v4(1), ..own },
-            FlowKey { local_port: 50_001, ..own },
-            FlowKey { remote_port: 444, ..own },
-            FlowKey { protocol: 17, ..own },
-        ];
-        for other in others {
-            assert_eq!(place.entry_of(&other), None, "{other:?}");
+        for own in [flow(9, 50_000, 6), flow_v6()] {
+            let place = place(own, NOW_S, 0);
+            assert_eq!(place.entry_of(&own), Some(place.entry));
+            let words: [u64; 5] = transmute!(own);
+            let with = |bits: [u64; 5]| -> FlowKey {
+                let changed: [u64; 5] = core::array::from_fn(|word| words[word] ^ bits[word]);
+                transmute!(changed)
+            };
+            for word in 0..words.len() {
+                for bit in 0..64 {
+                    let mut bits = [0; 5];
+                    bits[word] = 1 << bit;
+                    assert_eq!(place.entry_of(&with(bits)), None, "bit {bit} of word {word}");
+                    // The same difference twice is not none.
+                    bits[(word + 1) % words.len()] = 1 << bit;
+                    assert_eq!(place.entry_of(&with(bits)), None, "bit {bit} from word {word} on");
+                }
+            }
+        }
+    }
+
+    /// The daemon and the programs of its next version look at the same places.
+    #[test]
+    fn a_flow_has_the_place_that_it_always_had() {
+        for (flow, number) in [
+            (flow(9, 50_000, 6), 98_476),
+            (flow(9, 50_001, 6), 98_477),
+            (flow(0xc000_0207, 53, 17), 219_422),
+            (flow_v6(), 183_731),
+        ] {
+            assert_eq!(Place::of(&flow), number, "{flow:?}");
         }
     }
 
