@@ -39,6 +39,19 @@ impl Be32 {
     }
 }
 
+/// A 64-bit number in network byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Be64(u64);
+
+impl Be64 {
+    /// The number in host order.
+    #[inline(always)]
+    pub const fn host(self) -> u64 {
+        u64::from_be(self.0)
+    }
+}
+
 /// An address of either family as one 128-bit number in host order, most
 /// significant half first. IPv4 stands in its mapped form `::ffff:a.b.c.d`
 /// (RFC 4291 section 2.5.5.2), so one key serves both families.

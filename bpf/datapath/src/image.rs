@@ -68,6 +68,13 @@ pub trait Image: Sized {
         walk_trie::<V6, _>(self, word, address)
     }
 
+    /// The peer word of an address that is seldom asked for: by a call where the walk
+    /// would be in the way of others.
+    #[inline(always)]
+    fn peer_aside(&self, address: &Address) -> u32 {
+        peer(self, address)
+    }
+
     /// The verdict index for a question.
     #[inline(always)]
     fn find(&self, question: Question) -> u32 {

@@ -45,7 +45,7 @@ mod judge_tests;
 mod tests;
 
 pub use crate::{
-    address::{Address, Be16, Be32},
+    address::{Address, Be16, Be32, Be64},
     flow::{FlowEntry, FlowKey},
     image::Image,
     judge::{Direction, judge},

@@ -5,7 +5,7 @@
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::{
-    Address, Be16, Be32, Packet, Reason,
+    Address, Be16, Be32, Be64, Packet, Reason,
     icmp::{self, Kind},
     packet::{Layer, MAX_OFFSET},
 };
@@ -179,8 +179,8 @@ struct V6Header {
     payload_length: Be16,
     next_header: u8,
     hop_limit: u8,
-    source: [Be32; 4],
-    destination: [Be32; 4],
+    source: [Be64; 2],
+    destination: [Be64; 2],
 }
 
 /// The part of an IP header that says who talks to whom, and where to go on.
@@ -249,8 +249,8 @@ pub fn v6<P: Packet>(packet: &P, offset: u32) -> Option<Network> {
     if header.version_class_flow.host() >> 28 != 6 {
         return None;
     }
-    let source = Address::v6(host_words(header.source));
-    let destination = Address::v6(host_words(header.destination));
+    let [source, destination] = [header.source, header.destination]
+        .map(|[high, low]| Address { high: high.host(), low: low.host() });
     // No such packet belongs on a wire, and here it would pass for IPv4.
     if source.is_v4() || destination.is_v4() {
         return None;
@@ -275,11 +275,6 @@ pub fn v6<P: Packet>(packet: &P, offset: u32) -> Option<Network> {
         end,
         v6: true,
     })
-}
-
-#[inline(always)]
-fn host_words(words: [Be32; 4]) -> [u32; 4] {
-    [words[0].host(), words[1].host(), words[2].host(), words[3].host()]
 }
 
 /// Where in its datagram a packet stands.

@@ -5,6 +5,8 @@
 //! be settled there alike. Every other packet is left to it. Small enough to stay
 //! in a processor's nearest cache.
 
+use core::hint::cold_path;
+
 use crate::{
     Address, FlowKey, Image, Packet, Reason, Tables, Verdict,
     flow::Table,
@@ -64,9 +66,11 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         let is_tcp = upper.protocol == protocol::TCP;
         let in_force = self.in_force(Direction::Ingress);
         if !self.is_surely_own(&network.destination) {
+            cold_path();
             return None;
         }
         if !in_force {
+            cold_path();
             // A policy about forwarding may have a word for it.
             if image.header(image::AT_FORWARD) != HOST {
                 return None;
@@ -79,6 +83,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
         }
         let peer = image::peer(*image, &network.source);
         if peer & LOCAL != 0 && is_forgery(network) {
+            cold_path();
             return None;
         }
         let (index, answer, rule) = self.ask(Direction::Ingress, peer, upper.protocol, upper.port);
@@ -93,6 +98,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
                 image.header(image::AT_FORWARD) != HOST || self.in_force(Direction::Egress)
             };
             if is_kept {
+                cold_path();
                 self.keep_let_in(packet, network, upper);
             }
             return Some(allowed(index, answer, rule, upper));
@@ -147,8 +153,11 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
     /// True for an address of this host, and of nobody else.
     #[inline(always)]
     fn is_surely_own(&self, destination: &Address) -> bool {
-        image::is_listed_own(self.image, destination)
-            || (image::peer(self.image, destination) & LOCAL != 0 && !destination.is_group())
+        if image::is_listed_own(self.image, destination) {
+            return true;
+        }
+        cold_path();
+        self.image.peer_aside(destination) & LOCAL != 0 && !destination.is_group()
     }
 
     #[inline(always)]
@@ -224,6 +233,7 @@ impl<I: Image, T: Tables> Case<'_, I, T> {
                 )
         };
         if !is_known {
+            cold_path();
             let _kept = self.consult(Ask::Open, packet, network, upper);
         }
     }

@@ -2,6 +2,8 @@
 //! header. One path, no tail calls: a missing generation passes everything and
 //! says so in the counters.
 
+use core::hint::cold_path;
+
 use aya_ebpf::{
     bindings::__sk_buff, helpers::bpf_ktime_get_ns, macros::classifier, programs::TcContext,
 };
@@ -75,12 +77,15 @@ macro_rules! program {
                 _ => $plain(raw),
             };
             if fate == UNSETTLED {
+                cold_path();
                 fate = $own(raw);
             }
             if fate & FORWARDED != 0 {
+                cold_path();
                 fate = $forwarded(raw, fate);
             }
             if fate & REPORT != 0 {
+                cold_path();
                 $told(raw, fate);
             }
             if fate & DROPPED == 0 { NEXT } else { DROP }

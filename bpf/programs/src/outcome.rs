@@ -1,5 +1,7 @@
 //! What a judgement leaves behind: counts, and the events of observers.
 
+use core::hint::cold_path;
+
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use hostfw_datapath::{
     Action, Direction, Image, Reason, Tables, Verdict,
@@ -47,7 +49,11 @@ pub(crate) fn of_plain(direction: Direction, slot: u32, plain: &Plain, host: &Ho
     let verdict = &plain.verdict;
     let [numbers, rule, ..] = show(verdict, [0, 0], &host.skb);
     let (fate, report) = counted(direction, slot, numbers, rule, host);
-    if may_look(report) && is_news(report, report::tag(&plain.flow(), verdict), host.now_s()) {
+    if !may_look(report) {
+        return fate;
+    }
+    cold_path();
+    if is_news(report, report::tag(&plain.flow(), verdict), host.now_s()) {
         fate | REPORT
     } else {
         fate

@@ -21,14 +21,14 @@ const BOUNDS: [Bound; 4] = [
     Bound {
         program: "hostfw_in_eth",
         verified: 175_000,
-        verified_before_6_2: 690_000,
+        verified_before_6_2: 600_000,
         translated_bytes: 127_000,
         machine_bytes: 69_000,
     },
     Bound {
         program: "hostfw_out_eth",
         verified: 165_000,
-        verified_before_6_2: 400_000,
+        verified_before_6_2: 500_000,
         translated_bytes: 127_000,
         machine_bytes: 69_000,
     },
@@ -42,7 +42,7 @@ const BOUNDS: [Bound; 4] = [
     Bound {
         program: "hostfw_out_ip",
         verified: 162_000,
-        verified_before_6_2: 380_000,
+        verified_before_6_2: 450_000,
         translated_bytes: 127_000,
         machine_bytes: 69_000,
     },

@@ -81,7 +81,7 @@ fn subtree(
     {
         return compare(writer, first, bit, *word, outside);
     }
-    let width = width(bit, least.max(all.len() - 1));
+    let (bit, width) = selection(bit, depth, least.max(all.len() - 1));
     let (base, below) = (first & !low_bits(bit), bit + width);
     let mut children = Vec::with_capacity(1 << width);
     for child in 0..1u128 << width {
@@ -91,12 +91,17 @@ fn subtree(
     select(writer, Select { bit, width, prefix: base, outside }, &children)
 }
 
-/// How many bits from one on select a child, where the word changes so often.
-fn width(bit: u32, changes: usize) -> u32 {
-    let is_inside = |width: &u32| bit % 64 + width <= 64;
+/// From which bit on how many select a child, where the word changes so often and
+/// `bit` is the first that tells addresses apart. Where an even number of bits is left
+/// in the half of the address, and all of them are to select, the bit before selects,
+/// too, unless it is among the first `depth`: the last would need a node of its own.
+fn selection(bit: u32, depth: u32, changes: usize) -> (u32, u32) {
+    let left = 64 - bit % 64;
+    let is_inside = |width: &u32| *width <= left || (*width == left + 1 && bit > depth);
     let is_full = |width: &u32| 1usize << width <= changes.saturating_mul(CHILDREN_FOR_CHANGE);
     let odd = (3..=MAX_WIDTH).rev().step_by(2);
-    odd.filter(is_inside).find(|width| *width == 3 || is_full(width)).unwrap_or(1)
+    let width = odd.filter(is_inside).find(|width| *width == 3 || is_full(width)).unwrap_or(1);
+    (bit - u32::from(width > left), width)
 }
 
 /// What a node is about.
@@ -348,6 +353,25 @@ mod tests {
         let lonely = TrieNode::of(writer.word(root.child::<true>(&Address::from(address))));
         assert_eq!((lonely.bit(), lonely.width), (127, 1), "all of it but the last bit");
         assert_eq!((lonely.at % NODE_UNIT, root.at % 16), (0, 0), "within cache lines");
+    }
+
+    #[test]
+    fn neighbours_up_to_the_end_of_a_half_need_one_node() {
+        // Ten bits tell them apart, and widths are odd.
+        let networks = (0..1000).map(|net| (NET + (u128::from(net) << 64), net + 1));
+        let networks = [vec![(0, 0)], networks.collect(), vec![(NET + (1000 << 64), 0)]].concat();
+        let mut hosts = vec![(0, 0)];
+        hosts.extend((0..1000).map(|host| (BLOCK + host, host + 1)));
+        hosts.push((BLOCK + 1000, 0));
+        let (of_v6, of_v4) = (written(&networks), written_v4(&hosts));
+        for (writer, at, bit) in [(&of_v6, AT_V6, 53), (&of_v4, AT_V4, 117)] {
+            let root = TrieNode::of(writer.word(at));
+            assert_eq!((root.bit(), root.width), (bit, 11));
+            let children = writer.words(root.at + NODE_CHILDREN, 1 << root.width);
+            assert!(children.iter().all(|child| child & POINTER == 0));
+            assert_eq!(children.iter().filter(|child| **child != 0).count(), 1000);
+        }
+        assert_eq!(selection(62, 62, 2), (62, 1), "the bit before is not among what varies");
     }
 
     proptest! {
