@@ -19,15 +19,16 @@ pub(crate) fn faults(report: &StatusReport) -> Vec<String> {
     if report.devices.is_empty() && others.is_empty() {
         faults.push("no device is filtered: every packet passes".to_owned());
     }
-    for link in report.devices.iter().filter(|link| !others.contains(&link.device)) {
-        let missing = match (&link.ingress, &link.egress) {
+    for link in &report.devices {
+        let so = match (&link.ingress, &link.egress) {
             (Some(_), Some(_)) => continue,
-            (None, Some(_)) => "incoming packets pass",
-            (Some(_), None) => "outgoing packets pass",
-            (None, None) => "every packet passes",
+            _ if others.contains(&link.device) => " by this version",
+            (None, Some(_)) => ", incoming packets pass",
+            (Some(_), None) => ", outgoing packets pass",
+            (None, None) => ", every packet passes",
         };
         let why = if link.problem.is_empty() { "no program attached" } else { &link.problem };
-        faults.push(format!("{} is not filtered, {missing}: {why}", link.device));
+        faults.push(format!("{} is not filtered{so}: {why}", link.device));
     }
     if let Some(refused) = &report.refused {
         let n_errors = errors(&refused.complaints);
@@ -119,16 +120,16 @@ mod tests {
             problems: Vec::new(),
             ..refused_status()
         };
-        let expected = [
-            "programs of another version of hostfw still judge eth0, eth1, by what was in force \
-             when it was replaced; they go when this version has a generation in force there",
-            "the files are refused (1 error); nothing of this version is in force until they are \
-             mended",
-        ];
-        assert_eq!(faults(&report), expected);
+        let judged = "programs of another version of hostfw still judge eth0, eth1, by what was in \
+                      force when it was replaced; they go when this version has a generation in \
+                      force there";
+        let refused = "the files are refused (1 error); nothing of this version is in force until \
+                       they are mended";
+        let unattached = "eth1 is not filtered by this version: no such device";
+        assert_eq!(faults(&report), [judged, unattached, refused]);
         // Without programs of its own it is no more open than with them.
         report.devices.clear();
-        assert_eq!(faults(&report), expected);
+        assert_eq!(faults(&report), [judged, refused]);
     }
 
     #[test]
