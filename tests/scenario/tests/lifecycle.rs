@@ -394,33 +394,24 @@ fn the_counts_of_a_rule_survive_reloads_and_restarts() {
 #[test]
 fn cleaning_up_opens_the_host_however_the_programs_are_attached() {
     for attach in ["auto", "clsact"] {
-        let lab = lab!();
-        let (node, peer) = pair(&lab);
-        let _echo = Echo::start(&node, node_port(8));
-        let mut firewall = started_by(&node, attach);
-        firewall.stop();
-        assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent, "{attach}: still there");
-        firewall.cleanup();
-        assert_eq!(reaches(&peer, node_port(8), SECOND), Reach::Open, "{attach}: gone");
-        firewall.cleanup();
-        firewall.start();
-        assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent, "{attach}: back");
-    }
-}
-
-#[test]
-fn cleaning_up_takes_other_versions_along() {
-    for attach in ["auto", "clsact"] {
-        let lab = lab!();
-        let (node, peer) = pair(&lab);
-        let _echo = Echo::start(&node, node_port(8));
-        let mut firewall = started_by(&node, attach);
-        firewall.stop();
-        as_of_another_version(&node, &firewall.files.bpf, "eth0");
-        assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent, "{attach}: still there");
-        firewall.cleanup();
-        assert_eq!(reaches(&peer, node_port(8), SECOND), Reach::Open, "{attach}: gone");
-        assert_eq!(pins(&firewall), [""; 0], "{attach}");
+        for is_other in [false, true] {
+            let case = format!("{attach}, another version: {is_other}");
+            let lab = lab!();
+            let (node, peer) = pair(&lab);
+            let _echo = Echo::start(&node, node_port(8));
+            let mut firewall = started_by(&node, attach);
+            firewall.stop();
+            if is_other {
+                as_of_another_version(&node, &firewall.files.bpf, "eth0");
+            }
+            assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent, "{case}: still there");
+            firewall.cleanup();
+            assert_eq!(reaches(&peer, node_port(8), SECOND), Reach::Open, "{case}: gone");
+            assert_eq!(pins(&firewall), [""; 0], "{case}");
+            firewall.cleanup();
+            firewall.start();
+            assert_eq!(reaches(&peer, node_port(8), SILENCE), Reach::Silent, "{case}: back");
+        }
     }
 }
 
