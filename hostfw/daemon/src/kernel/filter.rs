@@ -124,6 +124,17 @@ mod tests {
     }
 
     #[test]
+    fn a_device_without_the_hook_has_no_filter_and_one_that_is_not_there_none_either() {
+        // Loopback, and an index that no device has.
+        for ifindex in [1, 0x7fff_fff0] {
+            for egress in [false, true] {
+                let found = program(ifindex, egress, PRIORITY, HANDLE);
+                assert_eq!(found.expect("the kernel answers"), None, "{ifindex}");
+            }
+        }
+    }
+
+    #[test]
     fn a_filter_without_a_program_is_another_one() {
         let dump = read(&[listed(HANDLE, PRIORITY, None), message(NEW_FILTER + 1, 0, &[0; 40])]);
         assert_eq!((dump.found, dump.n_others), (None, 1));

@@ -396,12 +396,15 @@ struct Hooked {
 }
 
 fn forget_filter(ifindex: u32, name: &str, direction: Direction) {
-    if sys::ifindex(name).ok() == Some(ifindex)
-        && let Ok(link) = clsact_link(name, direction, CLSACT_HANDLE)
-    {
-        // Dropping the value removes the filter, if it is there.
-        drop(link);
+    if sys::ifindex(name).ok() == Some(ifindex) {
+        remove_filter(name, direction, CLSACT_HANDLE);
     }
+}
+
+/// Removes a filter from a device, if it is there: dropping the library's value
+/// does.
+fn remove_filter(name: &str, direction: Direction, handle: TcHandle) {
+    drop(clsact_link(name, direction, handle));
 }
 
 /// Finds the links that an earlier daemon has pinned and puts the new programs
@@ -447,13 +450,10 @@ pub(super) fn take_off(programs: &OnDevice) -> Result<(), KernelError> {
     let removed = match programs.filters {
         None => fs::remove_file(pin),
         Some(minor) => {
-            let name = sys::device_name(programs.ifindex);
-            for direction in BOTH {
-                let handle = TcHandle::new(0, minor);
-                let link =
-                    name.as_deref().and_then(|name| clsact_link(name, direction, handle).ok());
-                // Dropping the value removes the filter, if it is there.
-                drop(link);
+            if let Some(name) = sys::device_name(programs.ifindex) {
+                for direction in BOTH {
+                    remove_filter(&name, direction, TcHandle::new(0, minor));
+                }
             }
             fs::remove_dir(pin)
         }
